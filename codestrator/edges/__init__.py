@@ -1,0 +1,1 @@
+"""The edges: MCP server, command line, screens. Thin: parse, call, print."""

@@ -1,0 +1,155 @@
+"""Alive or over: sessions, claims and leases, judged without trusting a wall clock while the machine is up."""
+
+from datetime import timedelta
+from typing import Literal, Protocol
+
+from codestrator.calls import Tx
+from codestrator.clock import parse, rfc3339
+from codestrator.ids import mint_body
+from codestrator.ports import Beat
+from codestrator.records import SESSION_ENDED, THREAD_ENDED, Hold, Lease, Session, Thread
+
+Liveness = Literal["live", "suspended", "away", "ended"]
+
+
+class Held(Protocol):
+    """What `Hold` and `Lease` have in common."""
+
+    @property
+    def session_id(self) -> str: ...
+    @property
+    def thread_id(self) -> str | None: ...
+    @property
+    def machine(self) -> str: ...
+    @property
+    def ttl_seconds(self) -> int: ...
+    @property
+    def renewed_at(self) -> str: ...
+    @property
+    def beat(self) -> int: ...
+    @property
+    def boot_id(self) -> str: ...
+
+
+def silent_seconds(tx: Tx, session: Session) -> float:
+    """How long ago the session's last sign of life was; on the clock of this boot where it is of this boot."""
+    return _age(tx, tx.live.beat(session.id) or Beat("", 0, session.updated_at or session.created_at))
+
+
+def of_session(tx: Tx, session: Session) -> Liveness:
+    """`live`, `suspended`, `away` (another machine's, so its silence proves nothing) or `ended`."""
+    if session.status in SESSION_ENDED:
+        return "ended"
+    if session.machine != tx.machine:
+        return "away"
+    if tx.live.held(session.id) or silent_seconds(tx, session) <= session.heartbeat_timeout_seconds:
+        return "live"
+    return "suspended"
+
+
+def _age(tx: Tx, beat: Beat) -> float:
+    if beat.boot_id == tx.now.boot_id:
+        return max(0.0, (tx.now.boot_ms - beat.boot_ms) / 1000)
+    return max(0.0, (tx.now.at - parse(beat.at)).total_seconds())
+
+
+def seconds_left(tx: Tx, hold: Held, *names: str) -> float:
+    """Until its time has passed, counted from its last renewal: its own, or the newest beat of the live files named."""
+    left = hold.ttl_seconds - _age(tx, Beat(hold.boot_id, hold.beat, hold.renewed_at))
+    for beat in (tx.live.beat(name) for name in names):
+        if beat is not None:
+            left = max(left, (beat.ttl_seconds or hold.ttl_seconds) - _age(tx, beat))
+    return left
+
+
+def _ended(tx: Tx, hold: Held) -> bool:
+    """State is master: what a closed session or an ended thread held is over at once."""
+    session = tx.get(Session, hold.session_id)
+    thread = tx.get(Thread, hold.thread_id)
+    gone = session is None or session.status in SESSION_ENDED
+    return gone or (thread is not None and thread.status in THREAD_ENDED)
+
+
+def live_name(tx: Tx, hold: Held) -> str:
+    """Whose live file renews a claim: the thread's, or its session's for the root thread."""
+    session = tx.get(Session, hold.session_id)
+    if hold.thread_id is None or (session and session.root_thread_id == hold.thread_id):
+        return hold.session_id
+    return hold.thread_id
+
+
+def claim_over(tx: Tx, claim: Hold) -> bool:
+    """A claim is over when its owner has ended or is suspended, or its time has passed and nobody holds its lock."""
+    if _ended(tx, claim):
+        return True
+    session = tx.require(Session, claim.session_id)
+    if session.machine != tx.machine:
+        return False  # under authority `local` the silence of another machine proves nothing
+    name = live_name(tx, claim)
+    if tx.live.held(name):
+        return False
+    return of_session(tx, session) == "suspended" or seconds_left(tx, claim, name) <= 0
+
+
+def claim_seconds_left(tx: Tx, claim: Hold) -> int:
+    """Whole seconds; a claim whose process is alive always has its full time before it."""
+    name = live_name(tx, claim)
+    return claim.ttl_seconds if tx.live.held(name) else max(0, int(seconds_left(tx, claim, name)))
+
+
+def lease_over(tx: Tx, lease: Lease) -> bool:
+    """A lease of the book is over when it was given back or lost, its owner has ended, or its time has passed."""
+    return lease.state != "held" or _ended(tx, lease) or seconds_left(tx, lease, lease_file(lease)) <= 0
+
+
+def lease_seconds_left(tx: Tx, lease: Lease) -> int:
+    return max(0, int(seconds_left(tx, lease, lease_file(lease))))
+
+
+def lease_file(lease: Lease) -> str:
+    """The live file that renews it, of this grant alone."""
+    return f"{lease.id.replace('/', '-').replace('%', '_')}.{lease.fence}"
+
+
+def until(tx: Tx, seconds: float) -> str:
+    """A wall clock time for display."""
+    return rfc3339(tx.now.at + timedelta(seconds=seconds))
+
+
+def new_claim(tx: Tx, session_id: str, thread_id: str, fence: int, ttl_seconds: int) -> Hold:
+    return Hold(
+        session_id=session_id,
+        thread_id=thread_id,
+        machine=tx.machine,
+        fence=fence,
+        ttl_seconds=ttl_seconds,
+        granted_at=tx.at,
+        renewed_at=tx.at,
+        beat=tx.now.boot_ms,
+        boot_id=tx.now.boot_id,
+        nonce=mint_body(),
+        op=tx.op,
+    )
+
+
+def renewed(tx: Tx, hold: Hold) -> Hold:
+    """The same hold, its time counted from now."""
+    return hold.but(renewed_at=tx.at, beat=tx.now.boot_ms, boot_id=tx.now.boot_id)
+
+
+def shown_claim(tx: Tx, claim: Hold, case_id: str) -> dict[str, object]:
+    """A claim as callers see it."""
+    left = claim_seconds_left(tx, claim)
+    return {
+        "id": f"claims/{case_id}",
+        "domain": "claims",
+        "case_id": case_id,
+        "session_id": claim.session_id,
+        "thread_id": claim.thread_id,
+        "machine": claim.machine,
+        "fence": claim.fence,
+        "granted_at": claim.granted_at,
+        "lease_until": until(tx, left),
+        "ttl_seconds": claim.ttl_seconds,
+        "seconds_left": left,
+    }

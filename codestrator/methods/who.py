@@ -1,0 +1,95 @@
+"""Whose call it is: the session and thread that a method works for, refused where they are another's."""
+
+from codestrator.calls import Tx
+from codestrator.errors import Forbidden, InvalidParams, StaleFence, WrongState
+from codestrator.records import SESSION_ENDED, THREAD_ENDED, Hold, Session, Task, Thread
+
+
+def session_of(tx: Tx, given: str | None) -> Session:
+    """The session named, or the caller's own; a child may name no other than its own."""
+    session_id = given or tx.caller.session_id
+    if session_id is None:
+        raise InvalidParams(
+            "'session_id' is missing and this caller has no session of its own, expected id(session)",
+            hint="Call session.open first, or name the session.",
+            field="session_id",
+            expected="id(session)",
+        )
+    if tx.caller.kind == "child" and session_id != tx.caller.session_id:
+        raise Forbidden(
+            f"'{session_id}' is not the session of '{tx.caller.thread_id}', expected '{tx.caller.session_id}'",
+            role=tx.caller.role,
+            needs="a thread of that session",
+        )
+    return tx.require(Session, session_id)
+
+
+def active_session(tx: Tx, given: str | None) -> Session:
+    """The same, refused unless it may write: not closed, not handed over, not offered."""
+    session = session_of(tx, given)
+    if session.status in SESSION_ENDED or session.status == "offered":
+        raise WrongState(
+            f"'{session.id}' is '{session.status}', expected an active session",
+            hint="Call session.open for a new one."
+            if session.status != "offered"
+            else "Call handoff.offer with withdraw true to go on here.",
+            found=session.status,
+            expected=["opened", "awaiting_resume", "active_new", "active_resume"],
+        )
+    return session
+
+
+def thread_of(tx: Tx, given: str | None, session: Session) -> Thread:
+    """The thread named, or the caller's own (a root's: its root thread), of that session and not ended."""
+    thread_id = given or tx.caller.thread_id or session.root_thread_id
+    thread = tx.require(Thread, thread_id)
+    if thread.session_id != session.id:
+        raise Forbidden(
+            f"'{thread_id}' belongs to '{thread.session_id}', expected a thread of '{session.id}'",
+            role=tx.caller.role,
+            needs=f"a thread of '{session.id}'",
+        )
+    if tx.caller.kind == "child" and thread_id != tx.caller.thread_id:
+        raise Forbidden(
+            f"'{thread_id}' is not the caller, expected '{tx.caller.thread_id}'",
+            role=tx.caller.role,
+            needs="its own thread",
+        )
+    if thread.status in THREAD_ENDED:
+        raise WrongState(
+            f"'{thread_id}' is '{thread.status}', expected a running thread",
+            found=thread.status,
+            expected=["running", "waiting", "interrupted"],
+        )
+    return thread
+
+
+def check_scope(tx: Tx, task: Task, thread: Thread) -> None:
+    """Refuse a task that lies outside the thread's scope; an empty scope is everything."""
+    scope = set(thread.scope_case_ids) | set(thread.scope_task_ids)
+    one: Task | None = task
+    while scope and one is not None:
+        if one.id in scope:
+            return
+        one = tx.get(Task, one.parent_id)
+    if scope:
+        raise Forbidden(
+            f"'{task.id}' is out of the scope of '{thread.id}', expected one of {', '.join(sorted(scope)[:5])}",
+            hint="Ask the root with inbox.send to widen the scope.",
+            role=tx.caller.role,
+            needs="a scope that holds it",
+        )
+
+
+def check_fence(name: str, given: int | None, hold: Hold | None, owner: tuple[str, str | None]) -> None:
+    """Refuse unless `owner` (session, thread) has the hold, with the fence it states; holder and number both count."""
+    if hold is not None and (hold.session_id, hold.thread_id) == owner and given in (None, hold.fence):
+        return
+    current = f"{hold.fence} held by '{hold.thread_id or hold.session_id}'" if hold else "none"
+    raise StaleFence(
+        f"fence {given if given is not None else 'of the caller'} on '{name}' is out of date, current is {current}",
+        hint="Read task.get for who has it now; begin another case.",
+        given=given,
+        current=hold.fence if hold else None,
+        holder={"session_id": hold.session_id, "thread_id": hold.thread_id} if hold else None,
+    )

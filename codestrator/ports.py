@@ -1,0 +1,279 @@
+"""What methods ask of the world, as protocols; `codestrator.world` makes them real."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from codestrator.clock import Moment
+
+
+class Beat(NamedTuple):
+    """The last sign of life in a live file: both clocks, the boot they belong to, and the TTL if it renews a lease."""
+
+    boot_id: str
+    boot_ms: int
+    at: str
+    pid: int = 0
+    ttl_seconds: int = 0
+
+
+class Live(Protocol):
+    """Kernel locks and beats under `<common git dir>/codestrator/live/`.
+
+    `name` is a session's, thread's or lease's id. Reading never creates a file. A lock is held by an open descriptor
+    that no child process inherits; it ends with the process, however that ends.
+    """
+
+    def beat(self, name: str) -> Beat | None: ...
+    def held(self, name: str) -> bool:
+        """Whether a process holds the kernel lock, this one included."""
+        ...
+
+    def mine(self, name: str) -> bool:
+        """Whether this process holds it."""
+        ...
+
+    def take(self, name: str) -> bool:
+        """Take the kernel lock and beat; False if another process has it. Taking it twice is taking it once."""
+        ...
+
+    def renew(self, name: str, *, ttl_seconds: int = 0) -> None:
+        """Write a beat now, replacing the file's content without replacing a locked file."""
+        ...
+
+    def leave(self, name: str) -> None:
+        """Give the lock back and remove the file, if this process holds it or nobody does."""
+        ...
+
+
+class Git(Protocol):
+    """The git program, run in one place with a scrubbed environment."""
+
+    def run(
+        self,
+        *arguments: str,
+        at: Path | None = None,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        seconds: float = 30,
+        hooks: bool = False,
+    ) -> str:
+        """Standard output as text, its last newline removed; any other status than 0 is `External`.
+
+        `at` is the working folder (default: the main worktree, or the bare repository). `hooks=True` lets the
+        user's own hooks and signing run; otherwise both are off.
+        """
+        ...
+
+    def try_run(
+        self,
+        *arguments: str,
+        at: Path | None = None,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        seconds: float = 30,
+        hooks: bool = False,
+    ) -> tuple[int, str, str]:
+        """Status, standard output and standard error; never raises for a status."""
+        ...
+
+    def config(self, key: str, default: str = "") -> str: ...
+
+
+class Folder(NamedTuple):
+    """One line of `git worktree list`."""
+
+    path: Path
+    head: str
+    branch: str | None
+    prunable: bool
+    locked: bool
+
+
+class Snapshot(NamedTuple):
+    """What was written of a worktree's uncommitted work; `commit` has HEAD and a commit of the index as parents."""
+
+    commit: str
+    tree: str
+    head: str
+    branch: str | None
+    files: int
+    bytes: int
+    skipped: tuple[tuple[str, int], ...]
+
+
+class Worktrees(Protocol):
+    """Folders of the user's content. Every method refuses with `External` when git fails, having undone its own act."""
+
+    def folders(self) -> list[Folder]: ...
+    def head(self, path: Path) -> str: ...
+    def branch_exists(self, branch: str) -> bool: ...
+    def check_branch_name(self, branch: str) -> None:
+        """Refuse with `invalid_params` what git would not take as a branch's name."""
+        ...
+
+    def resolve(self, revision: str) -> str | None:
+        """The commit a revision names, or None."""
+        ...
+
+    def reserve_branch(self, branch: str, commit: str) -> bool:
+        """Create the branch if it does not exist, atomically; False if it does."""
+        ...
+
+    def add(self, path: Path, branch: str, *, reason: str) -> None:
+        """Check the existing branch out at a new folder, locked against git's own pruning."""
+        ...
+
+    def discard(self, path: Path, branch: str | None, commit: str | None) -> None:
+        """Undo `reserve_branch` and `add`: remove the folder if it has no changes, the branch if still at `commit`."""
+        ...
+
+    def remove(self, path: Path) -> None:
+        """Remove a clean worktree: move the folder aside, look again, delete; refuse with `wrong_state` if dirty."""
+        ...
+
+    def delete_branch(self, branch: str, commit: str) -> None:
+        """Delete the branch if it still points to `commit`."""
+        ...
+
+    def changes(self, path: Path) -> list[str]:
+        """Changed and untracked paths, ignored ones left out; empty when clean."""
+        ...
+
+    def operation(self, path: Path) -> str | None:
+        """The name of a merge, rebase, cherry-pick, revert, bisect or am in progress there, or None."""
+        ...
+
+    def tree(self, path: Path) -> str:
+        """The tree id of HEAD there."""
+        ...
+
+    def ahead(self, commit: str, of: str) -> list[str]:
+        """Commits of the first that are not in the second, newest first, at most 1,000."""
+        ...
+
+    def snapshot(self, path: Path, *, message: str, max_untracked_bytes: int) -> Snapshot:
+        """Write tracked and untracked content as a commit; changes neither the index nor any file."""
+        ...
+
+    def commit_all(self, path: Path, message: str) -> str | None:
+        """Commit everything there as the user would, hooks and signing on; None if there is nothing to commit."""
+        ...
+
+
+class Move(NamedTuple):
+    """One ref to move, or (old == new) only to compare. None stands for a ref that does not exist."""
+
+    ref: str
+    old: str | None
+    new: str | None
+
+
+class Branches(Protocol):
+    """The user's branches: merged in memory, and moved together with our refs."""
+
+    def merge(self, into: str, head: str, *, message: str) -> tuple[str, list[str]]:
+        """Merge `head` into `into` in memory, always as a merge commit: (commit, []) or ("", conflicting files)."""
+        ...
+
+    def changed(self, old: str, new: str) -> list[str]: ...
+    def bring_up(self, path: Path, old: str, new: str) -> None:
+        """Two-tree checkout that refuses to overwrite (`conflict` with files), index and folder from old to new."""
+        ...
+
+    def move(self, moves: Sequence[Move]) -> None:
+        """Lock all, compare all, then move in the order given, the user's `reference-transaction` hook having its say.
+
+        Raises `Contention` when one of them is not at its old value any more.
+        """
+        ...
+
+
+class Contention(Exception):
+    """A ref was not where it was expected, or was locked by another writer: read again and redo."""
+
+
+class Tmux(Protocol):
+    def version(self) -> tuple[str, str] | None:
+        """Path and version of tmux, or None where there is none."""
+        ...
+
+    def session_alive(self, name: str) -> bool: ...
+    def end_session(self, name: str, tag: str) -> bool:
+        """End that tmux session if it carries our tag; whether one was ended."""
+        ...
+
+
+class Files(Protocol):
+    """The private folder `<common git dir>/codestrator/`, readable by the user only."""
+
+    @property
+    def root(self) -> Path: ...
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file whole or not at all."""
+        ...
+
+    def read(self, name: str) -> bytes | None: ...
+
+
+class Notes(Protocol):
+    """Checkpoint lines on commits; added in groups, shortly after the state that they repeat."""
+
+    def add(self, commit: str, line: Mapping[str, Any]) -> None: ...
+    def flush(self) -> None:
+        """Write what is waiting; call it before every push, removal of a worktree and end of a process."""
+        ...
+
+
+class Settings(Protocol):
+    """`codestrator.*` of git config, with the contract's defaults and ranges."""
+
+    machine: str
+    remote: str | None
+    authority: str
+    worktree_root: str
+    max_children: int
+    allow_install: bool
+    tmux_socket: str | None
+    durable: bool
+    snapshot_max_bytes: int
+
+
+class World(Protocol):
+    """One of each, for one repository, and the process that asks."""
+
+    repo: Path  # the main worktree, or the bare repository
+    common_dir: Path
+    cwd: Path
+    bare: bool
+    git: Git
+    worktrees: Worktrees
+    branches: Branches
+    live: Live
+    tmux: Tmux
+    files: Files
+    notes: Notes
+    settings: Settings
+    store: Any  # codestrator.store.Store
+    cancelled: threading.Event
+
+    def roots(self) -> tuple[str, ...]:
+        """Absolute folders that caller-given paths may lie in: the main worktree and every linked one."""
+        ...
+
+    def now(self) -> Moment: ...
+    def gate(self) -> AbstractContextManager[bool]: ...
+    def wait_for_change(self, seconds: float) -> bool:
+        """Rest until the state or the lock book has moved, at most so long; False when the time ran out."""
+        ...
+
+    def process_alive(self, pid: int, started: str) -> bool: ...
+    def process_identity(self) -> tuple[int, str]:
+        """This process's number and start time, which together are never reused."""
+        ...
+
+    def waiting(self, seconds: float) -> Iterator[float]:
+        """Yield the seconds left, resting for a change of state between two, until `seconds` have passed."""
+        ...

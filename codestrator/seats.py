@@ -1,0 +1,105 @@
+"""Who a call is made for: the session it names, the one its folder belongs to, and the adoption of one left behind."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from codestrator import params
+from codestrator.calls import Caller, Seat, Tx
+from codestrator.errors import Forbidden
+from codestrator.params import Params
+from codestrator.records import SESSION_ENDED, Session, Worktree
+
+if TYPE_CHECKING:
+    from codestrator.ports import World
+    from codestrator.table import Method
+
+SESSION_FIELDS = ("session_id", "requester_session_id", "owner_session")
+ADOPT_BY_FOLDER = ("work.brief", "work.current_ref")
+# Naming another's session in these is what they are for.
+TAKES_OVER = ("resume.candidates.attach", "session.cleanup")
+
+
+def caller_for(world: "World", seat: Seat, method: "Method", want: Params, resolve: Callable[[Tx, str], str]) -> Caller:
+    """The caller of one call; a root process becomes root of the session it names, if nobody else is."""
+    named = _named(want)
+    if named:
+        named = resolve(_look(world, seat), named)
+        _claim_seat(world, seat, method, named)
+    session_id = named or seat.default_session
+    if session_id is None and _wants_session(want):
+        session_id = _by_folder(world, seat, method)
+    if session_id and seat.kind == "operator" and not world.live.held(session_id):
+        world.live.renew(session_id)
+    return describe(world, seat, session_id)
+
+
+def describe(world: "World", seat: Seat, session_id: str | None) -> Caller:
+    """The caller as the journal names it."""
+    machine = world.settings.machine
+    actor = seat.thread_id or f"{'operator' if seat.kind in ('operator', 'bystander') else 'root'}@{machine}"
+    return Caller(seat.kind, seat.role, actor, session_id, seat.thread_id)
+
+
+def _named(want: Params) -> str | None:
+    given = (getattr(want, name, None) for name in SESSION_FIELDS)
+    return next((value for value in given if value), None)
+
+
+def _wants_session(want: Params) -> bool:
+    return any(shape.name in SESSION_FIELDS and not shape.required for shape in params.shapes(type(want)))
+
+
+def _look(world: "World", seat: Seat) -> Tx:
+    return Tx(world.store.read(), describe(world, seat, None), world.live, world.settings, (str(world.repo),))
+
+
+def _claim_seat(world: "World", seat: Seat, method: "Method", session_id: str) -> None:
+    if seat.kind != "root" or method.kind == "read" or seat.owns(session_id) or method.name in TAKES_OVER:
+        return
+    session = _look(world, seat).require(Session, session_id)
+    here = session.machine == world.settings.machine
+    if session.status in SESSION_ENDED:
+        return  # the method says in its own words what is wrong with it
+    if not here or not world.live.take(session_id):
+        where = "another process of this machine" if here else f"machine '{session.machine}'"
+        raise Forbidden(
+            f"'{session_id}' belongs to {where}, expected a session of this process",
+            hint="List what can be taken over with resume.candidates.list, then call resume.candidates.attach.",
+            role=seat.role,
+            method=method.name,
+            needs="its root",
+        )
+    seat.take(session_id)
+
+
+def _by_folder(world: "World", seat: Seat, method: "Method") -> str | None:
+    """The one session that this process's folder belongs to: adopted by a root, named for an operator."""
+    if seat.kind == "root" and method.name not in ADOPT_BY_FOLDER:
+        return None
+    tx = _look(world, seat)
+    free = [one for one in sessions_at(tx, world.cwd) if seat.kind != "root" or not world.live.held(one)]
+    if len(free) != 1:
+        return None
+    if seat.kind == "root":
+        if not world.live.take(free[0]):
+            return None
+        seat.take(free[0])
+    return free[0]
+
+
+def sessions_at(tx: Tx, folder: Path) -> list[str]:
+    """The sessions, not ended, of this machine that have a worktree which contains the folder."""
+    found: dict[str, Any] = {}
+    for worktree in tx.found(Worktree, status="active"):
+        place = worktree.places.get(tx.machine)
+        if worktree.owner_session_id and place and place.path and _within(folder, tx, place.path):
+            session = tx.get(Session, worktree.owner_session_id)
+            if session and session.status not in SESSION_ENDED and session.machine == tx.machine:
+                found[session.id] = True
+    return list(found)
+
+
+def _within(folder: Path, tx: Tx, path: str) -> bool:
+    place = Path(path) if path.startswith("/") else Path(tx.roots[0]) / path
+    return folder == place or place in folder.parents

@@ -1,0 +1,195 @@
+"""The table: one line a method, no logic. Tools, commands, reference page and role rows are read off it.
+
+A line has the method's name, the function that does it (`module.function` under `codestrator.methods`) and the
+roles besides root that may call it. It imports nothing, so that the command line can show its help at once.
+"""
+
+from typing import Literal, NamedTuple
+
+Kind = Literal["read", "write", "flow"]
+
+WORKER = "worker"
+REVIEWER = "merge-reviewer"
+ARCHITECT = "plan-architect"
+MIRROR = "doc-mirror-manager"
+ROLES = (WORKER, REVIEWER, ARCHITECT, MIRROR)
+ROOT_ROLES = ("session-root", "root", "orchestrator")
+TALKERS = (WORKER, REVIEWER, ARCHITECT)
+PLANNERS = (ARCHITECT,)
+
+
+class Method(NamedTuple):
+    """One method; `does` is empty while it is in the contract but not in this version."""
+
+    name: str
+    kind: Kind
+    does: str = ""
+    roles: tuple[str, ...] = ()
+    at: bool = False
+
+
+class Group(NamedTuple):
+    """The methods of one tool, with the words that a model would search for."""
+
+    tool: str
+    about: str
+    methods: tuple[Method, ...]
+
+
+def read(name: str, does: str, *roles: str, at: bool = False) -> Method:
+    return Method(name, "read", does, roles, at)
+
+
+def write(name: str, does: str, *roles: str) -> Method:
+    return Method(name, "write", does, roles)
+
+
+def flow(name: str, does: str, *roles: str) -> Method:
+    return Method(name, "flow", does, roles)
+
+
+GROUPS = (
+    Group(
+        "orch_session",
+        "Sessions and their worktrees: initialise, open, keep alive, close, clean up, list.",
+        (
+            flow("workspace.init", "system.initialise"),
+            flow("session.open", "sessions.open"),
+            write("session.heartbeat", "sessions.heartbeat"),
+            flow("session.close", "closing.close"),
+            flow("session.cleanup", "closing.cleanup"),
+            read("session.list", "sessions.listing"),
+            read("session.context", "sessions.context", at=True),
+            flow("handoff.offer", ""),
+            flow("handoff.take", ""),
+        ),
+    ),
+    Group(
+        "orch_task",
+        "Plan and progress: epic, feature, test group, case and its steps; begin, check, complete, resume.",
+        (
+            write("task.create", "tasks.create"),
+            read("task.list", "tasks.listing", WORKER, REVIEWER, ARCHITECT, at=True),
+            read("task.get", "tasks.get", WORKER, REVIEWER, ARCHITECT, at=True),
+            write("task.update", "tasks.update"),
+            read("task.ready", "tasks.ready", WORKER, ARCHITECT),
+            write("task.cancel", "tasks.cancel"),
+            write("case.begin", "cases.begin", WORKER),
+            write("step.check", "cases.check", WORKER),
+            write("case.complete", "cases.complete", WORKER),
+            read("resume.next", "cases.next_case", WORKER),
+            read("resume.candidates.list", "resume.candidates"),
+            flow("resume.candidates.attach", "resume.attach"),
+        ),
+    ),
+    Group(
+        "orch_graph",
+        "Planning graph: nodes, edges, checklists, snapshots.",
+        (
+            write("graph.node.create", "", ARCHITECT),
+            read("graph.node.list", "", ARCHITECT, REVIEWER, at=True),
+            write("graph.edge.create", "", ARCHITECT),
+            write("graph.checklist.upsert", "", ARCHITECT, REVIEWER),
+            write("graph.snapshot.create", "", ARCHITECT),
+        ),
+    ),
+    Group(
+        "orch_workspace",
+        "Worktrees, branches, file and path locks, conflicts, rescued work.",
+        (
+            read("scheduler.decide_worktree", "names.decide"),
+            flow("worktree.create", "worktrees.create"),
+            read("worktree.list", "worktrees.listing", WORKER),
+            flow("worktree.spawn", "worktrees.spawn"),
+            flow("worktree.merge_to_parent", "merging.merge_to_parent", WORKER),
+            flow("worktree.remove", "worktrees.remove"),
+            write("lock.acquire", "locks.acquire", WORKER),
+            write("lock.heartbeat", "locks.heartbeat", WORKER),
+            write("lock.release", "locks.release", WORKER),
+            read("lock.list", "locks.listing", WORKER, REVIEWER),
+            read("conflict.forecast", "", WORKER, REVIEWER),
+            read("rescue.list", "rescue.listing", WORKER),
+            flow("rescue.restore", ""),
+        ),
+    ),
+    Group(
+        "orch_thread",
+        "Child agents: spawn, direct, watch, stop, report.",
+        (
+            flow("thread.child.spawn", ""),
+            flow("thread.child.directive", ""),
+            read("thread.child.list", "", at=True),
+            flow("thread.child.interrupt", ""),
+            flow("thread.child.stop", ""),
+            flow("thread.child.status", ""),
+            flow("thread.child.wait_status", ""),
+            write("thread.child.report", "", *ROLES),
+            read("thread.directive.list", "", *ROLES),
+            read("thread.attach_info", ""),
+        ),
+    ),
+    Group(
+        "orch_lifecycle",
+        "Where was I: brief after restart or compaction, current pointer, checkpoints with snapshots and commits.",
+        (
+            write("work.current_ref", "work.current_ref", WORKER),
+            write("work.current_ref.ack", "work.acknowledge", WORKER),
+            write("work.brief", "brief.brief", *ROLES),
+            flow("work.checkpoint", "checkpoints.checkpoint", WORKER),
+        ),
+    ),
+    Group(
+        "orch_merge",
+        "Review and landing: merge requests, reviewer, verdict, queue, main merge lock, land.",
+        (
+            write("merge.request", ""),
+            read("merge.review_context", "", REVIEWER),
+            flow("merge.review.request_auto", ""),
+            read("merge.review.thread_status", "", REVIEWER),
+            write("merge.review.verdict", "", REVIEWER),
+            flow("merge.main.request", ""),
+            read("merge.main.next", ""),
+            read("merge.main.status", ""),
+            write("merge.main.acquire_lock", ""),
+            write("merge.main.release_lock", ""),
+            flow("merge.main.land", ""),
+            write("merge.main.cancel", ""),
+        ),
+    ),
+    Group(
+        "orch_inbox",
+        "Messages between root and child threads.",
+        (
+            write("inbox.send", "inbox.send", *TALKERS),
+            read("inbox.pending", "inbox.pending", *TALKERS),
+            read("inbox.list", "inbox.listing", *TALKERS),
+            write("inbox.deliver", "inbox.deliver", *TALKERS),
+        ),
+    ),
+    Group(
+        "orch_system",
+        "Runtime, mirror, plans, sync, journal with undo, doctor.",
+        (
+            flow("runtime.tmux.ensure", "system.ensure_tmux"),
+            read("runtime.bundle.info", "system.bundle_info"),
+            read("mirror.status", "", MIRROR),
+            flow("mirror.refresh", "", MIRROR),
+            write("plan.bootstrap", "", ARCHITECT),
+            write("plan.slice.generate", "", ARCHITECT),
+            write("plan.slice.replan", "", ARCHITECT),
+            read("plan.rollup.preview", "", ARCHITECT, REVIEWER),
+            write("plan.rollup.submit", "", ARCHITECT),
+            write("plan.rollup.approve", "", REVIEWER),
+            write("plan.rollup.reject", "", REVIEWER),
+            flow("sync.run", ""),
+            read("sync.status", "", WORKER),
+            read("journal.list", "journal.listing"),
+            write("journal.undo", "journal.undo"),
+            flow("doctor.check", ""),
+        ),
+    ),
+)
+
+CATCH_ALL = "orchestrator.call"
+METHODS = {method.name: method for group in GROUPS for method in group.methods}
+TOOL_OF = {method.name: group.tool for group in GROUPS for method in group.methods}

@@ -1,0 +1,83 @@
+"""Cleans and bounds text and paths that callers give; puts other people's words inside a labelled fence."""
+
+import re
+import secrets
+import unicodedata
+
+from codestrator.errors import InvalidParams
+
+# Terminal escapes first, so that their printable tail goes too.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+# C0 and C1 controls but newline and tab; bidirectional controls (Unicode 16, UAX 9, section 2); lone surrogates.
+_UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+TITLE_CHARACTERS = 300
+SUMMARY_BYTES = 8 * 1024
+MESSAGE_BYTES = 64 * 1024
+JSON_BYTES = 64 * 1024
+
+
+def clean(text: str) -> str:
+    """Remove control characters, terminal escapes and bidirectional controls; trim."""
+    return _UNWANTED.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n"))).strip()
+
+
+def one_line(text: str) -> str:
+    return " ".join(clean(text).split())
+
+
+def size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut to at most `limit` characters, marking the cut."""
+    return text if len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"
+
+
+def tokens(text: str) -> int:
+    """Estimate tokens: four bytes of UTF-8 count as one."""
+    return -(-size(text) // 4)
+
+
+def fence(text: str, label: str) -> str:
+    """Quote someone else's words for an agent, between marks that the text cannot contain."""
+    nonce = secrets.token_hex(4)
+    while nonce in text:
+        nonce = secrets.token_hex(4)
+    return f"<<<data {nonce}: {label}>>>\n{text}\n<<<end {nonce}>>>"
+
+
+def repository_path(text: str, field: str, roots: tuple[str, ...] = ()) -> str:
+    """Bring a path to the contract's form: relative to the repository, forward slashes, no `..`, no trailing slash.
+
+    An absolute path inside one of `roots` is converted; every other one is refused.
+    """
+
+    def refuse(found: str) -> InvalidParams:
+        return InvalidParams(
+            f"'{field}' has the path '{one_line(text)[:200]}' {found}, expected one inside the repository",
+            hint="Give the path relative to the repository's root.",
+            field=field,
+            found=one_line(text)[:200],
+            expected="a path relative to the repository",
+        )
+
+    path = unicodedata.normalize("NFC", text.strip())
+    if not path or _UNWANTED.search(path) or "\n" in path or "\t" in path:
+        raise refuse("that is empty or has control characters")
+    if path.startswith("-"):
+        raise refuse("that begins with a dash")
+    if path.startswith("/"):
+        inside = [root for root in roots if path == root or path.startswith(root.rstrip("/") + "/")]
+        if not inside:
+            raise refuse("that lies outside")
+        path = path[len(max(inside, key=len).rstrip("/")) :]
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise refuse("with '..'")
+    if parts and parts[0].startswith("-"):
+        raise refuse("that begins with a dash")
+    if parts and parts[0].lower() == ".git":
+        raise refuse("inside the git directory")
+    return "/".join(parts) or "."

@@ -1,0 +1,52 @@
+"""Seals every test: its own home and git configuration, fixed names, nothing of the developer's environment."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+for _name in [name for name in os.environ if name.startswith(("GIT_", "CODESTRATOR_"))]:
+    del os.environ[_name]
+
+
+@pytest.fixture(autouse=True)
+def sealed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own; git sees no other configuration than the one written here."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".gitconfig").write_text(
+        "[user]\n\tname = Ada Tester\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n"
+        "[commit]\n\tgpgsign = false\n[gc]\n\tauto = 0\n[core]\n\tfsync = none\n",
+        encoding="utf-8",
+    )
+    for name, value in {
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": str(home / ".gitconfig"),
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C.UTF-8",
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return home
+
+
+def git(*arguments: str, at: Path) -> str:
+    """Run git as a user would; a failure fails the test."""
+    done = subprocess.run(["git", *arguments], cwd=at, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"git {' '.join(arguments)}: {done.stderr}"
+    return done.stdout.rstrip("\n")
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A repository with one commit on `main`."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    git("init", "-q", at=folder)
+    (folder / "README.md").write_text("shop\n", encoding="utf-8")
+    git("add", ".", at=folder)
+    git("commit", "-qm", "first", at=folder)
+    return folder
