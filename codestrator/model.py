@@ -51,6 +51,7 @@ class Document(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     KIND: ClassVar[str] = ""
     REF: ClassVar[Literal["state", "locks"]] = "state"
+    FOLDERS: ClassVar[tuple[str, ...]] = ()  # of the lock book only: where documents of this kind lie, "" is its root
     ROW: ClassVar[tuple[str, ...]] = ()
     KEEP: ClassVar[tuple[str, ...]] = ()  # what an undo leaves as it is: fences, claims, versions, numbering
     LEAD: ClassVar[str] = ""  # the counter that decides, before `rev`, whose work is taken

@@ -319,6 +319,7 @@ class Lease(Document, frozen=True, kw_only=True):
 
     KIND: ClassVar[str] = "lock"
     REF: ClassVar[Literal["state", "locks"]] = "locks"
+    FOLDERS: ClassVar[tuple[str, ...]] = ("paths", "merge", "sessions")
     ROW: ClassVar[tuple[str, ...]] = ("domain", "session_id", "state", "fence")
 
     domain: Annotated[Literal["paths", "merge", "sessions"], IMMUTABLE]
@@ -350,6 +351,7 @@ class Waiter(Document, frozen=True, kw_only=True):
 
     KIND: ClassVar[str] = "waiter"
     REF: ClassVar[Literal["state", "locks"]] = "locks"
+    FOLDERS: ClassVar[tuple[str, ...]] = ("waiters",)
 
     session_id: Annotated[str, IMMUTABLE]
     machine: Annotated[str, IMMUTABLE]
@@ -366,8 +368,9 @@ class Fence(Document, frozen=True, kw_only=True):
 
     KIND: ClassVar[str] = "fence"
     REF: ClassVar[Literal["state", "locks"]] = "locks"
+    FOLDERS: ClassVar[tuple[str, ...]] = ("",)
 
-    value: Annotated[int, MAX]
+    value: Annotated[int, MAX] = 0
 
 
 KINDS: dict[str, type[Document]] = {
