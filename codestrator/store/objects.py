@@ -1,0 +1,341 @@
+"""Trees and blobs of the object database, each tree read once: two pictures share what they have in common."""
+
+import threading
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+import pygit2
+from pygit2.enums import ObjectType, RepositoryOpenFlag
+
+from codestrator.errors import SchemaNewer, UnreadableState
+from codestrator.model import Document
+from codestrator.store.documents import META, Damage, Layout, Place, check, damage, decode
+from codestrator.store.rowcache import RowCache
+
+BLOB, TREE = b"100644", b"40000"
+MISSING = (KeyError, OSError, ValueError, pygit2.GitError)
+Rows = dict[str, dict[str, Any]]
+
+
+class Entry(NamedTuple):
+    """One line of a tree; `oid` is 20 bytes."""
+
+    mode: bytes
+    oid: bytes
+
+
+class Node:
+    """One tree, and what has been read below it. Entries are read when first asked for, rows and documents too."""
+
+    __slots__ = ("__weakref__", "children", "damaged", "documents", "entries", "indexes", "oid", "rows")
+
+    def __init__(self, oid: bytes) -> None:
+        self.oid = oid
+        self.entries: dict[bytes, Entry] | None = None
+        self.children: dict[bytes, Node] = {}
+        self.documents: dict[str, Document] = {}
+        self.rows: Rows | None = None
+        self.damaged: list[Damage] = []
+        self.indexes: dict[tuple[str, str], dict[Any, list[Any]]] = {}
+
+
+@cache
+def row_type(kind: type[Document]) -> Callable[..., Any]:
+    """The NamedTuple of a kind's row: its id, then the attributes that the kind names."""
+    return namedtuple(f"{kind.__name__}Row", ("id", *kind.ROW))
+
+
+def row_of(document: Document) -> Any:
+    kind = type(document)
+    return row_type(kind)(document.id, *[getattr(document, name) for name in kind.ROW])
+
+
+def split_tree(raw: bytes) -> dict[bytes, Entry]:
+    """The lines of a tree object (gitformat: mode, space, name, NUL, 20 bytes)."""
+    found: dict[bytes, Entry] = {}
+    at, end = 0, len(raw)
+    while at < end:
+        space = raw.index(b" ", at)
+        nul = raw.index(b"\0", space)
+        found[raw[space + 1 : nul]] = Entry(raw[at:space], raw[nul + 1 : nul + 21])
+        at = nul + 21
+    return found
+
+
+def join_tree(entries: Mapping[bytes, Entry]) -> bytes:
+    """The reverse, in git's order: a folder sorts as if its name ended in a slash."""
+    lines = sorted(entries.items(), key=lambda one: one[0] + b"/" if one[1].mode == TREE else one[0])
+    return b"".join(b"%s %s\0%s" % (entry.mode, name, entry.oid) for name, entry in lines)
+
+
+class Objects:
+    """The object database of one repository, with a cache by tree id; for any thread."""
+
+    def __init__(self, common_dir: Path, rowcache: RowCache, *, durable: bool = False) -> None:
+        self._common_dir = common_dir
+        self._local = threading.local()
+        self._nodes: WeakValueDictionary[bytes, Node] = WeakValueDictionary()
+        self.rowcache = rowcache
+        if durable:
+            pygit2.option(pygit2.enums.Option.ENABLE_FSYNC_GITDIR, True)
+
+    @property
+    def repo(self) -> pygit2.Repository:
+        """This thread's own handle: libgit2's are not for several threads at once."""
+        repo: pygit2.Repository | None = getattr(self._local, "repo", None)
+        if repo is None:
+            repo = self._local.repo = pygit2.Repository(str(self._common_dir), RepositoryOpenFlag.NO_SEARCH)
+        return repo
+
+    def close(self) -> None:
+        """Let go of this thread's handle."""
+        self._local.__dict__.clear()
+
+    def raw(self, oid: bytes) -> bytes:
+        """An object's content; KeyError if it is missing, GitError if it is damaged."""
+        content: bytes = self.repo.read(pygit2.Oid(raw=oid))[1]
+        return content
+
+    def commit(self, commit: str) -> pygit2.Commit:
+        """KeyError if it is missing or no commit."""
+        found: Any = self.repo.get(commit)  # its stub knows no kinds of objects
+        if found is None or found.type != ObjectType.COMMIT:
+            raise KeyError(commit)
+        return found  # type: ignore[no-any-return]
+
+    def node(self, oid: bytes) -> Node:
+        found = self._nodes.get(oid)
+        if found is None:
+            found = self._nodes[oid] = Node(oid)
+        return found
+
+    def entries(self, node: Node, where: str) -> dict[bytes, Entry]:
+        """The lines of a tree; `UnreadableState` if the tree is missing."""
+        if node.entries is None:
+            try:
+                node.entries = split_tree(self.raw(node.oid))
+            except MISSING:
+                raise UnreadableState(
+                    f"tree '{node.oid.hex()}' of '{where}' is missing or damaged, expected a tree",
+                    hint="Run doctor.check to see what is damaged and what can be repaired.",
+                    ref=where,
+                    document=f"tree/{node.oid.hex()}",
+                    reason="missing object",
+                ) from None
+        return node.entries
+
+    def child(self, node: Node, name: bytes, where: str) -> Node | None:
+        found = node.children.get(name)
+        if found is None:
+            entry = self.entries(node, where).get(name)
+            if entry is None or entry.mode != TREE:
+                return None
+            found = node.children[name] = self.node(entry.oid)
+        return found
+
+    def write_blob(self, raw: bytes) -> bytes:
+        oid: bytes = self.repo.write(ObjectType.BLOB, raw).raw
+        return oid
+
+    def write_tree(self, entries: dict[bytes, Entry]) -> Node:
+        """Write a tree; its node knows its lines."""
+        node = self.node(self.repo.write(ObjectType.TREE, join_tree(entries)).raw)
+        node.entries = entries
+        return node
+
+    def document(self, node: Node, place: Place, kind: type[Document], document_id: str, layout: Layout) -> Any:
+        """One document of a tree, validated; None if there is none."""
+        known = node.documents.get(document_id)
+        if known is None:
+            entry = self.entries(node, layout.ref).get(f"{place.stem}.json".encode())
+            if entry is None:
+                return None
+            known = decode(kind, document_id, self._content(entry, layout, kind.KIND, document_id), layout.ref)
+            node.documents[document_id] = known
+        return known
+
+    def _content(self, entry: Entry, layout: Layout, kind: str, document_id: str) -> bytes:
+        try:
+            return self.raw(entry.oid)
+        except MISSING:
+            raise damage(layout.ref, kind, document_id, f"has its content '{entry.oid.hex()}' missing") from None
+
+    def rows(self, node: Node, folders: tuple[str, ...], layout: Layout) -> Rows:
+        """The rows of the documents that lie directly in a tree, by kind and id; damaged ones are noted, not raised."""
+        if node.rows is None:
+            cached = self.rowcache.rows(node.oid) if len(folders) == layout.depth else None
+            node.rows = self._cached(cached, layout) if cached is not None else self._read_rows(node, folders, layout)
+        return node.rows
+
+    def _cached(self, cached: list[Any], layout: Layout) -> Rows:
+        found: Rows = {}
+        for kind, values in cached:
+            found.setdefault(kind, {})[values[0]] = row_type(layout.kind(kind))(*values)
+        return found
+
+    def _read_rows(self, node: Node, folders: tuple[str, ...], layout: Layout) -> Rows:
+        found: Rows = {}
+        broken: list[Damage] = []
+        for name, entry in self.entries(node, layout.ref).items():
+            if entry.mode == TREE or not name.endswith(b".json"):
+                continue
+            kind, document_id = layout.name(Place(folders, name[:-5].decode("utf-8", "replace")))
+            if document_id == META:
+                continue
+            if kind is None:
+                broken.append(damage(layout.ref, None, document_id, "is of a kind unknown to this version"))
+                continue
+            try:
+                document = node.documents.get(document_id) or check(
+                    layout.kind(kind), document_id, self._content(entry, layout, kind, document_id), layout.ref
+                )
+            except (UnreadableState, SchemaNewer) as error:
+                broken.append(error)
+            else:
+                found.setdefault(kind, {})[document_id] = row_of(document)
+        node.damaged = broken
+        if len(folders) == layout.depth and not broken:
+            self.rowcache.learn(node.oid, found)
+        return found
+
+    def index(self, node: Node, kind: str, field: str) -> dict[Any, list[Any]]:
+        """The rows of one kind of a tree by the value of one attribute; `rows` was called before."""
+        found = node.indexes.get((kind, field))
+        if found is None:
+            found = {}
+            for row in (node.rows or {}).get(kind, {}).values():
+                found.setdefault(getattr(row, field), []).append(row)
+            node.indexes[kind, field] = found
+        return found
+
+
+class Picture:
+    """One commit of one ref, read as far as it is asked."""
+
+    def __init__(self, objects: Objects, layout: Layout, commit: str, counter: int, root: Node) -> None:
+        self.objects = objects
+        self.layout = layout
+        self.commit = commit
+        self.counter = counter
+        self.root = root
+
+    def _leaf(self, folders: tuple[str, ...]) -> Node | None:
+        node: Node | None = self.root
+        for name in folders:
+            if node is None:
+                return None
+            node = self.objects.child(node, name.encode(), self.layout.ref)
+        return node
+
+    def get(self, kind: type[Document], document_id: str) -> Any:
+        place = self.layout.place(document_id)
+        node = self._leaf(place.folders)
+        return self.objects.document(node, place, kind, document_id, self.layout) if node is not None else None
+
+    def meta(self) -> bytes | None:
+        entry = self.objects.entries(self.root, self.layout.ref).get(b"meta.json")
+        return self.objects.raw(entry.oid) if entry else None
+
+    def nodes(self, node: Node | None = None, folders: tuple[str, ...] = ()) -> Iterator[tuple[Node, tuple[str, ...]]]:
+        """Every tree that documents may lie in; a missing one is passed over (`damaged` names it)."""
+        node = node or self.root
+        yield node, folders
+        if len(folders) < self.layout.depth:
+            for name, entry in list(self.objects.entries(node, self.layout.ref).items()):
+                below = self.objects.child(node, name, self.layout.ref) if entry.mode == TREE else None
+                if below is not None:
+                    yield from self.nodes(below, (*folders, name.decode("utf-8", "replace")))
+
+    def _with_rows(self) -> Iterator[tuple[Node, Rows]]:
+        for node, folders in self.nodes():
+            try:
+                yield node, self.objects.rows(node, folders, self.layout)
+            except UnreadableState as error:
+                node.damaged = [error]
+
+    def rows(self, kind: type[Document]) -> Iterator[Any]:
+        for _, rows in self._with_rows():
+            if kind.KIND in rows:
+                yield from list(rows[kind.KIND].values())
+        self.objects.rowcache.keep(self)
+
+    def where(self, kind: type[Document], field: str, value: Any) -> Iterator[Any]:
+        """The rows of a kind with that value, by an index that each tree keeps."""
+        for node, rows in self._with_rows():
+            if kind.KIND in rows:
+                yield from self.objects.index(node, kind.KIND, field).get(value, ())
+        self.objects.rowcache.keep(self)
+
+    def damaged(self) -> list[Damage]:
+        return [error for node, _ in list(self._with_rows()) for error in node.damaged] + [
+            error for node, _ in self.nodes() if node.rows is None for error in node.damaged
+        ]
+
+    def rewritten(self, changes: Mapping[str, tuple[type[Document], Document | None, bytes]]) -> Node:
+        """Write blobs and trees of this picture with documents put (their JSON) or dropped (None)."""
+        by_folder: dict[tuple[str, ...], dict[str, str]] = {}
+        for document_id in changes:
+            place = self.layout.place(document_id)
+            by_folder.setdefault(place.folders, {})[document_id] = place.stem
+        return self._rewrite(self.root, (), by_folder, changes)
+
+    def _rewrite(
+        self,
+        node: Node | None,
+        folders: tuple[str, ...],
+        by_folder: Mapping[tuple[str, ...], Mapping[str, str]],
+        changes: Mapping[str, tuple[type[Document], Document | None, bytes]],
+    ) -> Node:
+        entries = dict(self.objects.entries(node, self.layout.ref)) if node else {}
+        children = dict(node.children) if node else {}
+        here = by_folder.get(folders, {})
+        for document_id, stem in here.items():
+            _, document, raw = changes[document_id]
+            name = f"{stem}.json".encode()
+            if document is None:
+                entries.pop(name, None)
+            else:
+                entries[name] = Entry(BLOB, self.objects.write_blob(raw))
+        depth = len(folders)
+        for step in dict.fromkeys(one[depth] for one in by_folder if len(one) > depth and one[:depth] == folders):
+            name = step.encode()
+            old = self.objects.child(node, name, self.layout.ref) if node else None
+            below = self._rewrite(old, (*folders, step), by_folder, changes)
+            if below.entries:
+                entries[name], children[name] = Entry(TREE, below.oid), below
+            else:
+                entries.pop(name, None)
+                children.pop(name, None)
+        written = self.objects.write_tree(entries)
+        if written is not node:
+            written.children = children
+            self._carry(node, written, {one: changes[one][:2] for one in here})
+        return written
+
+    def _carry(
+        self, old: Node | None, new: Node, changed: Mapping[str, tuple[type[Document], Document | None]]
+    ) -> None:
+        """What was read of a tree holds for the next one, but for what changed."""
+        new.documents = dict(old.documents) if old else {}
+        rows = (
+            None
+            if old and old.rows is None
+            else {kind: dict(of) for kind, of in (old.rows or {}).items()}
+            if old
+            else {}
+        )
+        if old and rows is not None:
+            new.damaged = [error for error in old.damaged if error.details["document"].split("/", 1)[-1] not in changed]
+        for document_id, (kind, document) in changed.items():
+            new.documents.pop(document_id, None)
+            if rows is not None:
+                rows.setdefault(kind.KIND, {}).pop(document_id, None)
+            if document is not None:
+                new.documents[document_id] = document
+                if rows is not None:
+                    rows[kind.KIND][document_id] = row_of(document)
+        new.rows = rows

@@ -1,0 +1,168 @@
+"""Reads refs and moves sets of them: all locked, all compared, then moved in the order given; the gate before it."""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pygit2
+
+from codestrator.errors import External
+from codestrator.ports import Contention, Move
+from codestrator.store.objects import Objects
+
+OURS = ("refs/codestrator/", "refs/notes/codestrator")
+STALE_SECONDS = 2.0
+# libgit2 tells contention only by these words.
+CONTENTION = (
+    "failed to lock file",
+    "failed to create locked file",
+    "old reference value does not match",
+    "current tip is not the first parent",
+)
+
+
+def is_contention(error: Exception) -> bool:
+    """Whether libgit2's error means that another writer was there first; the one place that reads its words."""
+    return any(words in str(error) for words in CONTENTION)
+
+
+class Refs:
+    """The refs of one repository."""
+
+    def __init__(self, objects: Objects, common_dir: Path) -> None:
+        self._objects = objects
+        self._common_dir = common_dir
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def read(self, ref: str) -> str | None:
+        """The commit it points to, or None where it does not exist."""
+        found = self._objects.repo.references.get(ref)
+        return str(found.target) if found is not None else None
+
+    def move(self, moves: Sequence[Move]) -> None:
+        """Compare and move; raises `Contention`, with nothing moved, when one is locked or not at its old value.
+
+        Each has a libgit2 transaction of its own, because one over several moves them in the order of a hash table.
+        """
+        repo = self._objects.repo
+        held: dict[str, pygit2.ReferenceTransaction] = {}
+        try:
+            for move in sorted(moves, key=lambda one: one.ref):
+                if move.new is None and move.old is not None:
+                    raise ValueError(f"refs are never deleted here: {move.ref}")
+                held[move.ref] = repo.transaction()
+                held[move.ref].lock_ref(move.ref)
+                if self.read(move.ref) != move.old:
+                    raise Contention(move.ref)
+            for move in moves:
+                if move.new is not None and move.new != move.old:
+                    held[move.ref].set_target(move.ref, move.new)
+                    held[move.ref].commit()
+        except (OSError, pygit2.GitError) as error:
+            if is_contention(error):
+                raise Contention(str(error)) from None
+            raise External(
+                f"a ref could not be moved: {error}, expected to write under '{self._common_dir}'",
+                hint="Look at the free space and the permissions of the repository.",
+                program="libgit2",
+                stderr_tail=str(error)[-500:],
+            ) from error
+        finally:
+            for transaction in held.values():
+                transaction.__exit__(Contention, None, None)  # any type: free it without committing again
+
+    def break_stale(self, ref: str) -> bool:
+        """Put aside the lock file of one of our refs that a killed writer left. Only for who holds the gate.
+
+        It must be the same file on two looks and older than two seconds; the user's own refs are never touched.
+        """
+        if not ref.startswith(OURS):
+            return False
+        lock = self._common_dir / f"{ref}.lock"
+        try:
+            found = lock.stat()
+        except FileNotFoundError:
+            self._seen.pop(ref, None)
+            return False
+        look = (found.st_ino, found.st_mtime_ns)
+        seen, self._seen[ref] = self._seen.get(ref), look
+        if seen != look or time.time() - found.st_mtime < STALE_SECONDS:
+            return False
+        aside = lock.with_name(f"{lock.name}.stale-{os.getpid()}")
+        try:
+            lock.rename(aside)
+        except FileNotFoundError:
+            return False
+        aside.unlink(missing_ok=True)
+        return True
+
+
+class Gate:
+    """A kernel lock that queues writers in front of the compare-and-swap; whoever waits too long goes on without."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        self._path = path
+        self._seconds = seconds
+        self._local = threading.local()
+
+    @property
+    def held(self) -> bool:
+        """Whether this thread has it."""
+        return getattr(self._local, "held", False)
+
+    @contextmanager
+    def __call__(self) -> Iterator[bool]:
+        """Yield whether it was got in time; entering it again in the same thread is entering it once."""
+        if self.held:
+            yield True
+            return
+        handle = self._open()
+        try:
+            self._local.held = handle is not None and _lock(handle, self._seconds)
+            yield self._local.held
+        finally:
+            if handle is not None and self._local.held:
+                os.close(handle)
+            self._local.held = False
+
+    def _open(self) -> int | None:
+        """A handle of its own for each entry: the kernel then keeps threads apart as it does processes."""
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return None  # read-only: what follows will say so
+
+
+def _lock(handle: int, seconds: float) -> bool:
+    """Wait in the kernel's own queue, in a thread, because flock knows no time limit."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        pass
+    except OSError:  # a file system without locks: the compare-and-swap alone must do
+        os.close(handle)
+        return False
+    given_up, got = threading.Event(), threading.Event()
+    turn = threading.Lock()
+
+    def wait() -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with turn:
+            got.set()
+            if given_up.is_set():
+                os.close(handle)
+
+    threading.Thread(target=wait, name="codestrator-gate", daemon=True).start()
+    if got.wait(seconds):
+        return True
+    with turn:
+        given_up.set()
+        return got.is_set()

@@ -1,0 +1,290 @@
+"""Reads the state and the lock book, and publishes changes to them: one picture, one commit, compare-and-swap."""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import pygit2
+
+from codestrator import SCHEMA
+from codestrator.clock import Clock
+from codestrator.errors import Busy, External, InvalidParams, NotFound, UnreadableState, WrongState
+from codestrator.model import Document
+from codestrator.ports import Contention, Move
+from codestrator.store.documents import LOCKS, STATE, Layout, canonical, newer
+from codestrator.store.journal import Operation, journal
+from codestrator.store.objects import BLOB, Entry, Node, Objects, Picture
+from codestrator.store.refs import Gate, Refs
+from codestrator.store.rowcache import RowCache
+from codestrator.store.transaction import Stamp, Transaction, moves_of
+
+T = TypeVar("T")
+Mover = Callable[[Sequence[Move]], None]
+REST_SECONDS = (0.001, 0.01)
+
+
+class Store:
+    """The documents of one repository. `patience_seconds` bounds the redoing of a publish that lost the race."""
+
+    def __init__(
+        self,
+        common_dir: Path,
+        kinds: Mapping[str, type[Document]],
+        clock: Clock,
+        *,
+        machine: str,
+        durable: bool = False,
+        gate_seconds: float = 5.0,
+        patience_seconds: float = 10.0,
+    ) -> None:
+        self.common_dir = common_dir
+        self.machine = machine
+        self.gate_seconds = gate_seconds
+        self._patience = patience_seconds
+        self._clock = clock
+        private = common_dir / "codestrator"
+        self.objects = Objects(common_dir, RowCache(private / "cache", kinds), durable=durable)
+        self.refs = Refs(self.objects, common_dir)
+        self.gate_lock = Gate(private / "gate", gate_seconds)
+        self._layouts = {ref: Layout(ref, kinds) for ref in (STATE, LOCKS)}
+        self._latest: dict[str, Picture] = {}
+
+    @property
+    def repo(self) -> pygit2.Repository:
+        return self.objects.repo
+
+    def gate(self) -> AbstractContextManager[bool]:
+        """Keep other writers waiting; yields False if it was not got in `gate_seconds`."""
+        return self.gate_lock()
+
+    @property
+    def initialised(self) -> bool:
+        return self.refs.read(STATE) is not None
+
+    def tips(self) -> tuple[str | None, str | None]:
+        """The commits of state and lock book now."""
+        return self.refs.read(STATE), self.refs.read(LOCKS)
+
+    def initialise(self) -> bool:
+        """Make the two refs where they are missing; whether any was made."""
+        made = False
+        for ref, name in ((STATE, "state"), (LOCKS, "locks")):
+            if self.refs.read(ref) is None:
+                meta = self.objects.write_blob(canonical({"id": "meta", "schema": SCHEMA, "authority": "local"}))
+                root = self.objects.write_tree({b"meta.json": Entry(BLOB, meta)})
+                commit = self._commit(root, [], 1, f"workspace.init {name}\n\nMachine: {self.machine}\n")
+                try:
+                    self.refs.move([Move(ref, None, commit)])
+                    made = True
+                except Contention:
+                    if self.refs.read(ref) is None:
+                        raise Busy(f"'{ref}' is locked by another program, expected to make it") from None
+        return made
+
+    def _picture(self, ref: str) -> Picture:
+        tip = self.refs.read(ref)
+        if tip is None:
+            raise WrongState(
+                "this repository has no codestrator state, expected one that was initialised",
+                hint="Call workspace.init.",
+                found="no state",
+                expected="initialised",
+            )
+        latest = self._latest.get(ref)
+        if latest is None or latest.commit != tip:
+            latest = self._latest[ref] = self._read_commit(ref, tip)
+        return latest
+
+    def _read_commit(self, ref: str, commit: str) -> Picture:
+        try:
+            found = self.objects.commit(commit)
+            root = self.objects.node(found.tree_id.raw)
+            picture = Picture(self.objects, self._layouts[ref], commit, found.commit_time, root)
+            meta = picture.meta()
+            schema = msgspec.json.decode(meta).get("schema", 0) if meta else 0
+        except (KeyError, ValueError, msgspec.MsgspecError, pygit2.GitError) as error:
+            raise UnreadableState(
+                f"commit '{commit}' of '{ref}' is missing or damaged, expected the state",
+                hint="Run doctor.check to see what is damaged and what can be repaired.",
+                ref=ref,
+                document=commit,
+                reason=str(error)[:200],
+            ) from None
+        if not isinstance(schema, int) or schema > SCHEMA:
+            raise newer(ref, "meta", schema)
+        return picture
+
+    def read(self, at: str | None = None) -> Transaction:
+        """What is there now, or as one operation (its id) left it."""
+        transaction = self._begin()
+        if at is None:
+            return transaction
+        for operation in self.journal():
+            if operation.op.startswith(at):
+                return self.as_of(transaction, operation.commit)
+        raise NotFound(
+            f"no operation '{at}' in the journal", hint="List operations with journal.list.", kind="operation", id=at
+        )
+
+    def _begin(self, op: str = "", exclusive: bool = False) -> Transaction:
+        pictures = {ref: self._picture(ref) for ref in (STATE, LOCKS)}
+        return Transaction(self, pictures, self._clock.now(), machine=self.machine, op=op, exclusive=exclusive)
+
+    def as_of(self, transaction: Transaction, commit: str) -> Transaction:
+        """The same question to an earlier commit of the state."""
+        if not self._is_ours(transaction.state_commit, commit):
+            raise InvalidParams(
+                f"'{commit}' is not a commit of the state, expected one of '{STATE}'",
+                hint="Ask for the first page again.",
+                field="cursor",
+                found=commit,
+            )
+        pictures = {STATE: self._read_commit(STATE, commit), LOCKS: self._picture(LOCKS)}
+        return Transaction(self, pictures, transaction.now, machine=self.machine)
+
+    def _is_ours(self, tip: str, commit: str) -> bool:
+        """Whether the commit is in the history of the tip; counters rise, so the walk ends where they pass it."""
+        try:
+            wanted = self.objects.commit(commit)
+        except (KeyError, ValueError):
+            return False
+        waiting, seen = [self.objects.commit(tip)], set()
+        while waiting:
+            one = waiting.pop()
+            if one.id == wanted.id:
+                return True
+            if one.id not in seen and one.commit_time > wanted.commit_time:
+                seen.add(one.id)
+                waiting += one.parents
+        return False
+
+    def transact(
+        self,
+        act: Callable[[Transaction], T],
+        *,
+        stamp: Stamp,
+        mover: Mover | None = None,
+        order: tuple[str, ...] | None = None,
+    ) -> T:
+        """Run `act` on the newest picture and publish what it stages, as one operation or not at all.
+
+        `act` runs again when another writer was first, for at most `patience_seconds`, then `Busy`. Staging nothing
+        publishes nothing. `mover` moves the refs in place of the store, when refs of the user are among them.
+        """
+        give_up = time.monotonic() + self._patience
+        while True:
+            with self.gate() as held:
+                transaction = self._begin(stamp.op, held)
+                if order:
+                    transaction.order = order  # type: ignore[assignment]  # the names of our two refs
+                result = act(transaction)
+                if not transaction.staged:
+                    return result
+                try:
+                    self._publish(transaction, stamp, mover or self.refs.move)
+                    return result
+                except Contention as lost:
+                    self._latest.clear()
+                    if held:
+                        for ref in (STATE, LOCKS):
+                            self.refs.break_stale(ref)
+                    if time.monotonic() > give_up:
+                        raise Busy(
+                            f"publishing lost the race for {self._patience:g} s, last at '{lost}', expected to win it",
+                            hint="Call the same again in a few seconds.",
+                            waited_seconds=self._patience,
+                        ) from None
+            time.sleep(random.uniform(*REST_SECONDS))
+
+    def _publish(self, transaction: Transaction, stamp: Stamp, mover: Mover) -> None:
+        ours: dict[str, Move] = {}
+        pictures: list[Picture] = []
+        message = _message(stamp, transaction)
+        try:
+            for ref in (STATE, LOCKS):
+                if changes := transaction.changes(ref):
+                    old = self._picture_of(transaction, ref)
+                    root = old.rewritten(changes)
+                    commit = self._commit(root, [old.commit], old.counter + 1, message)
+                    ours[ref] = Move(ref, old.commit, commit)
+                    pictures.append(Picture(self.objects, old.layout, commit, old.counter + 1, root))
+        except (OSError, pygit2.GitError) as error:
+            raise _cannot_write(self.common_dir, error) from error
+        seen = [Move(ref, now, now) for ref in sorted(transaction.read_refs) for now in [_tip(transaction, ref)]]
+        mover(moves_of(transaction, ours, seen))
+        for picture in pictures:
+            self._latest[picture.layout.ref] = picture
+
+    def _picture_of(self, transaction: Transaction, ref: str) -> Picture:
+        return transaction._pictures[ref]
+
+    def _commit(self, root: Node, parents: list[str], counter: int, message: str) -> str:
+        """Author: the user, now. Committer date: the counter, so that `git log --all` shows the user's work first."""
+        now = self._clock.now().at
+        try:
+            name, email = self.repo.default_signature.name, self.repo.default_signature.email
+        except (KeyError, ValueError, pygit2.GitError):
+            name, email = "codestrator", "codestrator@localhost"
+        author = pygit2.Signature(name, email, int(now.timestamp()), 0)
+        committer = pygit2.Signature(name, email, counter, 0)
+        return str(self.repo.create_commit(None, author, committer, message, pygit2.Oid(raw=root.oid), parents))
+
+    def journal(self, start: str | None = None) -> Iterator[Operation]:
+        """The operations on the state, newest first, from the tip or a given commit on."""
+        return journal(self.objects, self._layouts[STATE], start or self._picture(STATE).commit)
+
+    def book_journal(self, start: str | None = None) -> Iterator[Operation]:
+        """The operations on the lock book, newest first."""
+        return journal(self.objects, self._layouts[LOCKS], start or self._picture(LOCKS).commit)
+
+    def head(self, folder: Path) -> tuple[str, str, str | None]:
+        """Commit, tree and branch (None: detached) checked out in a worktree; `WrongState` where there is no commit."""
+        try:
+            place = folder / ".git"
+            if place.is_file():
+                place = folder / place.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
+            head = (place / "HEAD").read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise External(f"'{folder}' cannot be read: {error}, expected a worktree", program="git") from None
+        branch = head.removeprefix("ref:").strip() if head.startswith("ref:") else None
+        commit = self.refs.read(branch) if branch else head
+        if commit is None:
+            raise WrongState(f"'{folder}' has no commit checked out, expected one", hint="Make a first commit.")
+        tree = str(self.objects.commit(commit).tree_id)
+        return commit, tree, branch.removeprefix("refs/heads/") if branch else None
+
+    def maintain(self) -> None:
+        """Pack what was written since the last time, now."""
+
+    def close(self) -> None:
+        """End what runs in the background, and let go of the repository."""
+        self.objects.close()
+
+
+def _tip(transaction: Transaction, ref: str) -> str:
+    return transaction.state_commit if ref == STATE else transaction.book_commit
+
+
+def _message(stamp: Stamp, transaction: Transaction) -> str:
+    subject = stamp.subject if " " in stamp.subject else f"{stamp.subject} {transaction.about()}".rstrip()
+    trailers = {
+        "Op": stamp.op,
+        "Actor": stamp.actor,
+        "Session": stamp.session,
+        "Thread": stamp.thread,
+        "Machine": stamp.machine,
+    }
+    return subject + "\n\n" + "".join(f"{name}: {value}\n" for name, value in trailers.items() if value)
+
+
+def _cannot_write(common_dir: Path, error: Exception) -> External:
+    return External(
+        f"nothing could be written under '{common_dir}': {str(error)[:200]}",
+        hint="Look at the free space and the permissions of the repository, then call the same again.",
+        program="libgit2",
+        stderr_tail=str(error)[-500:],
+    )
