@@ -10,7 +10,6 @@ from typing import Any
 from codestrator import registry
 from codestrator.calls import Seat
 from codestrator.clock import Clock, Moment
-from codestrator.world import open_world
 
 
 class SteeredClock(Clock):
@@ -32,6 +31,8 @@ class Actor:
     """One process as its calls see it: `actor("task.create", level="epic", title="x")`."""
 
     def __init__(self, folder: Path, *, kind: str = "root", clock: Clock | None = None, **seat: Any) -> None:
+        from codestrator.world import open_world  # not needed by tests that have no repository
+
         self.world = open_world(folder, clock)
         self.seat = Seat(kind=kind, **seat)  # type: ignore[arg-type]
         self.session = self.thread = self.worktree = ""
