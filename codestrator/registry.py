@@ -15,7 +15,7 @@ from codestrator.errors import AmbiguousId, Forbidden, InvalidParams, NotFound, 
 from codestrator.model import Document, shown
 from codestrator.params import P, Params
 from codestrator.ports import World
-from codestrator.records import KINDS, Lease
+from codestrator.records import KINDS, Lease, Task
 
 KEY_BYTES = 64
 
@@ -209,10 +209,10 @@ def _title(tx: Tx, kind: type[Document] | None, document_id: str) -> str:
     document = tx.get(kind, document_id) if kind else None
     if isinstance(document, Lease):
         return document.scope_path or ""
-    found = (
+    found: str | None = (
         getattr(document, "title", None) or getattr(document, "worktree_slug", None) or getattr(document, "slug", None)
     )
-    return found or ("" if isinstance(document, Task) else getattr(document, "status", ""))
+    return found or ("" if isinstance(document, Task) else str(getattr(document, "status", "")))
 
 
 def present(result: Any) -> dict[str, Any]:

@@ -300,7 +300,7 @@ class Stage:
         status = git(self.repo, "status", "--porcelain")
         operations = git(self.repo, "rev-list", "--count", "refs/codestrator/state")
         self.title(f"Done in {time.perf_counter() - self.begun:.1f} s")
-        self.line("git", f"git status of the main worktree: {'clean' if not status else status}")
+        self.line("git", f"git status of the main worktree: {status or 'clean'}")
         self.line("git", f"{operations} operations in refs/codestrator/state; the newest:")
         self.console.print(
             escape(git(self.repo, "log", "--format=  %h %s", "-5", "refs/codestrator/state")),

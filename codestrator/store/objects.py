@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import pygit2
-from pygit2.enums import ObjectType, RepositoryOpenFlag
+from pygit2.enums import ObjectType
 
 from codestrator.errors import SchemaNewer, UnreadableState
 from codestrator.model import Document
+from codestrator.store.configuration import open_repository
 from codestrator.store.documents import META, Damage, Layout, Place, check, damage, decode
 from codestrator.store.rowcache import RowCache
 
@@ -88,7 +89,7 @@ class Objects:
         """This thread's own handle: libgit2's are not for several threads at once."""
         repo: pygit2.Repository | None = getattr(self._local, "repo", None)
         if repo is None:
-            repo = self._local.repo = pygit2.Repository(str(self._common_dir), RepositoryOpenFlag.NO_SEARCH)
+            repo = self._local.repo = open_repository(self._common_dir)
         return repo
 
     def close(self) -> None:

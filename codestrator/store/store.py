@@ -76,7 +76,7 @@ class Store:
             if self.refs.read(ref) is None:
                 meta = self.objects.write_blob(canonical({"id": "meta", "schema": SCHEMA, "authority": "local"}))
                 root = self.objects.write_tree({b"meta.json": Entry(BLOB, meta)})
-                commit = self._commit(root, [], 1, f"workspace.init {name}\n\nMachine: {self.machine}\n")
+                commit = self.commit(root, [], 1, f"workspace.init {name}\n\nMachine: {self.machine}\n")
                 try:
                     self.refs.move([Move(ref, None, commit)])
                     made = True
@@ -209,7 +209,7 @@ class Store:
                 if changes := transaction.changes(ref):
                     old = self._picture_of(transaction, ref)
                     root = old.rewritten(changes)
-                    commit = self._commit(root, [old.commit], old.counter + 1, message)
+                    commit = self.commit(root, [old.commit], old.counter + 1, message)
                     ours[ref] = Move(ref, old.commit, commit)
                     pictures.append(Picture(self.objects, old.layout, commit, old.counter + 1, root))
         except (OSError, pygit2.GitError) as error:
@@ -222,7 +222,7 @@ class Store:
     def _picture_of(self, transaction: Transaction, ref: str) -> Picture:
         return transaction._pictures[ref]
 
-    def _commit(self, root: Node, parents: list[str], counter: int, message: str) -> str:
+    def commit(self, root: Node, parents: list[str], counter: int, message: str) -> str:
         """Author: the user, now. Committer date: the counter, so that `git log --all` shows the user's work first."""
         now = self._clock.now().at
         try:

@@ -1,0 +1,38 @@
+"""Reads git's configuration as libgit2 sees it, without a process."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pygit2
+from pygit2.enums import RepositoryOpenFlag
+
+from codestrator.errors import External, Forbidden
+
+
+def open_repository(common_dir: Path) -> pygit2.Repository:
+    """`Forbidden` for another user's repository, `External` for one that cannot be opened."""
+    try:
+        return pygit2.Repository(str(common_dir), RepositoryOpenFlag.NO_SEARCH)
+    except pygit2.GitError as error:
+        if "not owned by" in str(error):
+            raise Forbidden(
+                f"'{common_dir}' belongs to another user, expected one's own repository",
+                hint=f"If you trust it: git config --global --add safe.directory '{common_dir}'.",
+                needs="ownership",
+            ) from None
+        raise External(
+            f"'{common_dir}' could not be opened: {error}, expected a git repository", program="libgit2"
+        ) from None
+
+
+def configuration(common_dir: Path) -> Callable[[str], str | None]:
+    """A function from key to value, None where there is none."""
+    config = open_repository(common_dir).config
+
+    def get(key: str) -> str | None:
+        try:
+            return config[key]
+        except KeyError:
+            return None
+
+    return get

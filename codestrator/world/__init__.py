@@ -1,0 +1,183 @@
+"""The world around one repository, made real: the only place that picks who does what."""
+
+import copy
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+
+from codestrator import ports
+from codestrator.clock import Clock, Moment
+from codestrator.errors import NotFound, Unsupported
+from codestrator.records import KINDS
+from codestrator.store import NoteBook, Store, configuration
+from codestrator.world import processes
+from codestrator.world.files import PrivateFiles
+from codestrator.world.live import LiveFolder
+from codestrator.world.settings import read_settings
+
+LOOK_SECONDS = 0.025
+_SHA256 = re.compile(r"^\s*objectformat\s*=\s*\"?sha256", re.IGNORECASE | re.MULTILINE)
+_REFTABLE = re.compile(r"^\s*refstorage\s*=\s*\"?reftable", re.IGNORECASE | re.MULTILINE)
+_BARE = re.compile(r"^\s*bare\s*=\s*\"?(true|yes|on|1)\b", re.IGNORECASE | re.MULTILINE)
+_WORK_TREE = re.compile(r"^\s*worktree\s*=\s*\"?([^\"\n]+)", re.IGNORECASE | re.MULTILINE)
+
+
+class LocalWorld:
+    """What methods are given as their `World`; store, notes and kernel locks are one for the whole process."""
+
+    def __init__(self, common_dir: Path, repo: Path, cwd: Path, bare: bool, clock: Clock) -> None:
+        self.common_dir = common_dir
+        self.repo = repo
+        self.cwd = cwd
+        self.bare = bare
+        self.clock = clock
+        self.cancelled = threading.Event()
+        private = PrivateFiles(common_dir / "codestrator")
+        self.files: ports.Files = private
+        self._live = LiveFolder(common_dir / "codestrator" / "live", clock)
+        self.live: ports.Live = self._live
+        self.settings: ports.Settings = read_settings(configuration(common_dir), private)
+        self.store = Store(common_dir, KINDS, clock, machine=self.settings.machine, durable=self.settings.durable)
+        self._notes = NoteBook(self.store)
+        self.notes: ports.Notes = self._notes
+
+    @cached_property
+    def git(self) -> ports.Git:
+        from codestrator.world.git import GitProgram
+
+        return GitProgram(self.repo)
+
+    @cached_property
+    def worktrees(self) -> ports.Worktrees:
+        from codestrator.world.worktrees import GitWorktrees
+
+        return GitWorktrees(self.git, self._worktree_root, self.common_dir / "codestrator" / "snapshots")
+
+    def _worktree_root(self) -> Path:
+        return self.repo / self.settings.worktree_root
+
+    @cached_property
+    def branches(self) -> ports.Branches:
+        from codestrator.world.branches import GitBranches
+
+        return GitBranches(self.git, self.repo)
+
+    @cached_property
+    def tmux(self) -> ports.Tmux:
+        from codestrator.world.tmux import TmuxServer
+
+        return TmuxServer(self.settings.tmux_socket)
+
+    def roots(self) -> tuple[str, ...]:
+        """The main worktree, the linked ones, and each of them with its links followed."""
+        found = [] if self.bare else [self.repo]
+        for admin in sorted((self.common_dir / "worktrees").glob("*/gitdir")):
+            found.append(Path(admin.read_text(encoding="utf-8").strip()).parent)
+        return tuple(dict.fromkeys(str(one) for place in found for one in (place, place.resolve())))
+
+    def now(self) -> Moment:
+        return self.clock.now()
+
+    def gate(self) -> AbstractContextManager[bool]:
+        return self.store.gate()
+
+    def wait_for_change(self, seconds: float) -> bool:
+        """Rest until state or lock book moves, `seconds` have passed, or the call is cancelled."""
+        before, end = self.store.tips(), time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self.cancelled.wait(min(LOOK_SECONDS, left)):
+                return False
+            if self.store.tips() != before:
+                return True
+        return False
+
+    def waiting(self, seconds: float) -> Iterator[float]:
+        """The seconds left, again after each change of state, and at least once a second."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self.cancelled.is_set():
+            yield left
+            self.wait_for_change(min(1.0, left))
+
+    def process_identity(self) -> tuple[int, str]:
+        return processes.identity()
+
+    def process_alive(self, pid: int, started: str) -> bool:
+        return processes.alive(pid, started)
+
+    def for_call(self, cancelled: threading.Event) -> "LocalWorld":
+        """The same world for one call that can be cancelled on its own."""
+        world = copy.copy(self)
+        world.cancelled = cancelled
+        return world
+
+    def close(self) -> None:
+        """Write what waits, and give every kernel lock back."""
+        self._notes.close()
+        self.store.close()
+        self._live.close()
+
+
+def open_world(cwd: Path, clock: Clock | None = None) -> LocalWorld:
+    """The world of the repository that a folder is in, a linked worktree's or a bare one's too.
+
+    `NotFound` where there is none, `Unsupported` for sha256 and reftable, `Forbidden` for another user's.
+    """
+    cwd = Path(cwd).resolve()
+    common_dir, top = _discover(cwd)
+    config = _config_text(common_dir)
+    for pattern, found, expected in ((_SHA256, "sha256 objects", "sha1"), (_REFTABLE, "reftable refs", "files")):
+        if pattern.search(config):
+            raise Unsupported(
+                f"'{common_dir}' is a repository with {found}, expected {expected}",
+                hint="Use a repository with git's default formats.",
+                field="repository",
+                found=found,
+            )
+    bare = bool(_BARE.search(config))
+    repo = common_dir if bare else _main_worktree(common_dir, top, config)
+    return LocalWorld(common_dir, repo, cwd, bare, clock or Clock())
+
+
+def _discover(cwd: Path) -> tuple[Path, Path]:
+    """The common git directory, and the folder that has it."""
+    for folder in (cwd, *cwd.parents):
+        place = folder / ".git"
+        if place.is_dir() and _is_git_dir(place):
+            return place.resolve(), folder
+        if place.is_file():
+            git_dir = (folder / place.read_text(encoding="utf-8").removeprefix("gitdir:").strip()).resolve()
+            common = git_dir / "commondir"
+            if common.exists():
+                return (git_dir / common.read_text(encoding="utf-8").strip()).resolve(), folder
+            return git_dir, folder
+        if _is_git_dir(folder):
+            return folder, folder
+    raise NotFound(
+        f"'{cwd}' is not in a git repository, expected one",
+        hint="Go into a repository, or make one with git init.",
+        kind="repository",
+        id=str(cwd),
+    )
+
+
+def _is_git_dir(folder: Path) -> bool:
+    return (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir()
+
+
+def _config_text(common_dir: Path) -> str:
+    try:
+        return (common_dir / "config").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _main_worktree(common_dir: Path, top: Path, config: str) -> Path:
+    if found := _WORK_TREE.search(config):
+        return (common_dir / found[1].strip()).resolve()
+    if common_dir.name == ".git":
+        return common_dir.parent
+    return top

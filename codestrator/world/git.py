@@ -1,0 +1,96 @@
+"""Runs the git program: the one place that does, with an environment in which it cannot answer for another folder."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from codestrator.errors import External
+
+# `git rev-parse --local-env-vars`: what would point git at another repository than the one it is asked about.
+LOCAL = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_PREFIX",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_COMMON_DIR",
+)
+QUIET = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", "GIT_PAGER": "cat", "GIT_OPTIONAL_LOCKS": "0"}
+ALWAYS = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "core.quotePath=false")
+WITHOUT_HOOKS = ("-c", f"core.hooksPath={os.devnull}", "-c", "commit.gpgSign=false", "-c", "core.fsmonitor=false")
+TAIL = 2000
+
+
+class GitProgram:
+    """`folder` is where it runs unless told otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def run(
+        self,
+        *arguments: str,
+        at: Path | None = None,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        seconds: float = 30,
+        hooks: bool = False,
+    ) -> str:
+        """Standard output, its last newline removed; `External` for any status but 0."""
+        status, out, err = self.try_run(*arguments, at=at, stdin=stdin, env=env, seconds=seconds, hooks=hooks)
+        if status:
+            raise External(
+                f"git {arguments[0]} ended with status {status}, expected 0: {err.strip()[-300:]}",
+                hint="Read the message of git in details.stderr_tail.",
+                program="git",
+                exit_status=status,
+                stderr_tail=err[-TAIL:],
+            )
+        return out.removesuffix("\n")
+
+    def try_run(
+        self,
+        *arguments: str,
+        at: Path | None = None,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        seconds: float = 30,
+        hooks: bool = False,
+    ) -> tuple[int, str, str]:
+        """Status, standard output and standard error; `External` only if it did not start or did not end in time."""
+        command = ["git", *ALWAYS, *(() if hooks else WITHOUT_HOOKS), *arguments]
+        given = {name: value for name, value in os.environ.items() if name not in LOCAL} | QUIET | dict(env or {})
+        source = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+        try:
+            done = subprocess.run(
+                command, cwd=at or self._folder, env=given, capture_output=True, timeout=seconds, check=False, **source
+            )
+        except subprocess.TimeoutExpired:
+            raise External(
+                f"git {arguments[0]} did not end within {seconds:g} s",
+                hint="Look for what it waits for: a lock, a file system, a hook.",
+                program="git",
+            ) from None
+        except OSError as error:
+            raise External(
+                f"git {arguments[0]} could not be started in '{at or self._folder}': {error}, expected the git program",
+                hint="Install git 2.39 or newer, and see that the folder exists.",
+                program="git",
+            ) from None
+        return done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr)
+
+    def config(self, key: str, default: str = "") -> str:
+        """The value of the user's configuration, or the default where there is none."""
+        status, value, _ = self.try_run("config", "--get", key)
+        return value.strip() if status == 0 else default

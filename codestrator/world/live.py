@@ -1,0 +1,135 @@
+"""Who is alive: kernel locks that end with their process, and beats on a clock that counts suspend."""
+
+import fcntl
+import json
+import os
+import re
+import threading
+import time
+from pathlib import Path
+
+from codestrator.clock import Clock, rfc3339
+from codestrator.errors import External
+from codestrator.ports import Beat
+
+RECORD_BYTES = 256  # always the same length, so that one write replaces another without a moment in between
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
+TRIES = 20
+REST_SECONDS = 0.002
+
+
+class LiveFolder:
+    """`<common git dir>/codestrator/live/`; one object a process, for all its threads."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._held: dict[str, int] = {}
+        self._guard = threading.RLock()
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"no name of a live file: {name!r}")
+        return self._folder / name
+
+    def beat(self, name: str) -> Beat | None:
+        """The last sign of life, or None where there is none that can be read."""
+        try:
+            found = json.loads(self._path(name).read_bytes() or b"null")
+            return Beat(**found) if isinstance(found, dict) else None
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def mine(self, name: str) -> bool:
+        return name in self._held
+
+    def held(self, name: str) -> bool:
+        """Whether a process holds the lock. Looking takes a shared lock for an instant: `take` allows for that."""
+        if name in self._held:
+            return True
+        try:
+            handle = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+    def take(self, name: str) -> bool:
+        """Become the one who is alive under that name; False if another process is."""
+        with self._guard:
+            if name not in self._held:
+                handle = self._lock(name)
+                if handle is None:
+                    return False
+                self._held[name] = handle
+            self.renew(name)
+            return True
+
+    def _lock(self, name: str) -> int | None:
+        for _ in range(TRIES):
+            handle = self._open(name)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                time.sleep(REST_SECONDS)  # somebody may only be looking
+                continue
+            if self._is_path(name, handle):
+                return handle
+            os.close(handle)  # its last holder removed the file between our opening and locking it
+        return None
+
+    def _open(self, name: str) -> int:
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(self._path(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise External(
+                f"'{self._path(name)}' could not be opened: {error.strerror}, expected a sign of life to be written",
+                hint="Look at the free space and the permissions of the repository.",
+                program="file system",
+            ) from None
+
+    def _is_path(self, name: str, handle: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(handle), self._path(name).stat())
+        except FileNotFoundError:
+            return False
+
+    def renew(self, name: str, *, ttl_seconds: int = 0) -> None:
+        """Write a beat into the file that is there, which keeps its lock."""
+        now = self._clock.now()
+        beat = Beat(now.boot_id, now.boot_ms, rfc3339(now.at), os.getpid(), ttl_seconds)
+        record = json.dumps(beat._asdict()).ljust(RECORD_BYTES - 1).encode() + b"\n"
+        with self._guard:
+            held = self._held.get(name)
+            if held is not None and self._is_path(name, held):
+                os.pwrite(held, record, 0)
+                return
+            handle = self._open(name)
+            try:
+                os.pwrite(handle, record, 0)
+            finally:
+                os.close(handle)
+
+    def leave(self, name: str) -> None:
+        """End the sign of life, unless another process holds it."""
+        with self._guard:
+            handle = self._held.pop(name, None)
+            if handle is None and self._path(name).exists():
+                handle = self._lock(name)
+            if handle is not None:
+                self._path(name).unlink(missing_ok=True)
+                os.close(handle)
+
+    def close(self) -> None:
+        """Give all locks back; the beats stay."""
+        with self._guard:
+            for handle in self._held.values():
+                os.close(handle)
+            self._held.clear()

@@ -1,0 +1,33 @@
+"""Names processes so that a number used again is not taken for the one before."""
+
+import os
+import subprocess
+from pathlib import Path
+
+
+def identity() -> tuple[int, str]:
+    """This process: its number and its start, as the kernel tells it."""
+    return os.getpid(), started(os.getpid()) or ""
+
+
+def started(pid: int) -> str | None:
+    """When a process started, in words that only serve to be compared; None if there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
+        return None if Path("/proc/self").exists() else _asked(pid)
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state == "Z" else fields[18]  # proc(5): field 22, starttime, counted after pid, comm and state
+
+
+def _asked(pid: int) -> str | None:
+    """Where there is no /proc (macOS)."""
+    done = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False, timeout=5
+    )
+    return done.stdout.strip() or None
+
+
+def alive(pid: int, start: str) -> bool:
+    """Whether that very process still runs."""
+    return pid > 0 and started(pid) == start

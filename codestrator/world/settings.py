@@ -1,0 +1,92 @@
+"""`codestrator.*` of git config, with defaults and ranges; and the id of this clone."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from codestrator import ids
+from codestrator.errors import InvalidParams
+from codestrator.world.files import PrivateFiles
+
+_UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
+_NUMBER = re.compile(r"(\d{1,15})([kmgKMG]?)")
+
+
+class LocalSettings(Struct, kw_only=True):
+    machine: str
+    remote: str | None = None
+    authority: str = "local"
+    worktree_root: str = ".codestrator/worktrees"
+    max_children: int = 6
+    allow_install: bool = False
+    tmux_socket: str | None = None
+    durable: bool = False
+    snapshot_max_bytes: int = 50 * 1024 * 1024
+
+
+def read_settings(config: Callable[[str], str | None], files: PrivateFiles) -> LocalSettings:
+    """Read all of them; `InvalidParams` names the first value that is not as expected."""
+    authority = config("codestrator.authority") or "local"
+    if authority not in ("local", "remote"):
+        raise _refuse("authority", authority, "local or remote")
+    machine = config("codestrator.machine") or _machine(files)
+    if ids.kind_of(machine) != "machine":
+        raise _refuse("machine", machine, f"{ids.LENGTH} characters of {ids.ALPHABET}")
+    return LocalSettings(
+        machine=machine,
+        remote=config("codestrator.remote"),
+        authority=authority,
+        worktree_root=config("codestrator.worktreeRoot") or ".codestrator/worktrees",
+        max_children=_number(config, "maxChildren", 6, 1, 16),
+        allow_install=_flag(config, "allowInstall"),
+        tmux_socket=config("codestrator.tmuxSocket"),
+        durable=_flag(config, "durable"),
+        snapshot_max_bytes=_number(config, "snapshotMaxBytes", 50 * 1024 * 1024, 0, 1024**4),
+    )
+
+
+def _machine(files: PrivateFiles) -> str:
+    """This clone's id, minted once; two processes that mint at the same time agree on one."""
+    found = files.read("machine")
+    if found is None:
+        minted = ids.mint_body()
+        files.write(f"machine.{minted}", minted.encode())
+        place = Path(files.root)
+        try:
+            (place / "machine").hardlink_to(place / f"machine.{minted}")
+        except FileExistsError:
+            pass
+        finally:
+            (place / f"machine.{minted}").unlink(missing_ok=True)
+        found = files.read("machine")
+    return (found or b"").decode("utf-8", "replace").strip()
+
+
+def _flag(config: Callable[[str], str | None], name: str) -> bool:
+    value = (config(f"codestrator.{name}") or "false").lower()
+    if value not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
+        raise _refuse(name, value, "true or false")
+    return value in ("true", "yes", "on", "1")
+
+
+def _number(config: Callable[[str], str | None], name: str, default: int, low: int, high: int) -> int:
+    value = config(f"codestrator.{name}")
+    if value is None:
+        return default
+    found = _NUMBER.fullmatch(value.strip())
+    number = int(found[1]) * _UNITS.get(found[2].lower(), 1) if found else -1
+    if not low <= number <= high:
+        raise _refuse(name, value, f"a number from {low} to {high}")
+    return number
+
+
+def _refuse(name: str, found: str, expected: str) -> InvalidParams:
+    return InvalidParams(
+        f"git config 'codestrator.{name}' is '{found[:80]}', expected {expected}",
+        hint=f"Correct it with git config codestrator.{name}.",
+        field=f"codestrator.{name}",
+        found=found[:80],
+        expected=expected,
+    )

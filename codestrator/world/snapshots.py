@@ -1,0 +1,75 @@
+"""Uncommitted work as a commit, made through an index of its own: neither the index nor any file is touched."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from codestrator.errors import WrongState
+from codestrator.ports import Git, Snapshot
+
+
+def take(git: Git, path: Path, private: Path, message: str, max_untracked_bytes: int) -> Snapshot:
+    """HEAD is the first parent, a commit of the index the second; untracked files above the limit are named instead."""
+    status, head, _ = git.try_run("rev-parse", "--verify", "--quiet", "HEAD^{commit}", at=path)
+    if status:
+        raise WrongState(f"'{path}' has no commit checked out, expected one", hint="Make a first commit.")
+    head = head.strip()
+    branch = git.try_run("symbolic-ref", "--quiet", "--short", "HEAD", at=path)[1].strip() or None
+    private.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=private, prefix="snapshot-") as place:
+        index = Path(place) / "index"
+        source = Path(git.run("rev-parse", "--absolute-git-dir", at=path)) / "index"
+        if source.exists():
+            shutil.copy2(source, index)
+        env = {"GIT_INDEX_FILE": str(index)}
+        staged = _commit(git, path, _tree_of_index(git, path, env, head), [head], f"index of {message}")
+        git.run("add", "-u", ".", at=path, env=env)
+        taken, skipped = _untracked(git, path, max_untracked_bytes)
+        if taken:
+            names = b"".join(os.fsencode(name) + b"\0" for name in taken)
+            git.run("update-index", "--add", "-z", "--stdin", at=path, env=env, stdin=names)
+        tree = git.run("write-tree", at=path, env=env)
+    commit = _commit(git, path, tree, [head, staged], message)
+    changed = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", head, tree, at=path).split("\0")
+    size = sum(_size(path / name) for name in changed if name)
+    return Snapshot(commit, tree, head, branch, sum(bool(name) for name in changed), size, tuple(skipped))
+
+
+def _tree_of_index(git: Git, path: Path, env: dict[str, str], head: str) -> str:
+    """In the middle of a conflict the index has no tree; HEAD's stands for it then, the files hold the conflict."""
+    status, tree, _ = git.try_run("write-tree", at=path, env=env)
+    return tree.strip() if status == 0 else git.run("rev-parse", f"{head}^{{tree}}", at=path)
+
+
+def _untracked(git: Git, path: Path, limit: int) -> tuple[list[str], list[tuple[str, int]]]:
+    taken: list[str] = []
+    skipped: list[tuple[str, int]] = []
+    for name in git.run("ls-files", "--others", "--exclude-standard", "-z", at=path).split("\0"):
+        if not name:
+            continue
+        size = _size(path / name)
+        if name.endswith("/") or size > limit:  # a trailing slash is a repository inside this one
+            skipped.append((name, size))
+        else:
+            taken.append(name)
+    return taken, skipped
+
+
+def _size(place: Path) -> int:
+    try:
+        return place.lstat().st_size
+    except OSError:
+        return 0
+
+
+def _commit(git: Git, path: Path, tree: str, parents: list[str], message: str) -> str:
+    arguments = [word for parent in parents for word in ("-p", parent)]
+    return git.run(*identity(git, path), "commit-tree", tree, *arguments, "-m", message, at=path)
+
+
+def identity(git: Git, path: Path) -> tuple[str, ...]:
+    """Options that name somebody, where the user has named nobody."""
+    if git.try_run("var", "GIT_COMMITTER_IDENT", at=path)[0] == 0:
+        return ()
+    return ("-c", "user.name=codestrator", "-c", "user.email=codestrator@localhost")

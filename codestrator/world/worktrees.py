@@ -1,0 +1,197 @@
+"""Folders of the user's content: made, looked at, removed, with git's own program and never against its refusal."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from codestrator.errors import Conflict, External, InvalidParams, WrongState
+from codestrator.ports import Folder, Git, Snapshot
+from codestrator.world import snapshots
+
+NONE = "0" * 40
+OPERATIONS = {
+    "MERGE_HEAD": "merge",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase or am",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "BISECT_LOG": "bisect",
+}
+AHEAD = 1000
+
+
+class GitWorktrees:
+    """The worktrees of one repository. `ignored` is the folder under which ours are made, kept out of `git status`."""
+
+    def __init__(self, git: Git, ignored: Callable[[], Path], private: Path) -> None:
+        self._git = git
+        self._ignored = ignored
+        self._private = private
+
+    def folders(self) -> list[Folder]:
+        found: list[Folder] = []
+        for record in self._git.run("worktree", "list", "--porcelain", "-z").split("\0\0"):
+            lines = dict(line.partition(" ")[::2] for line in record.strip("\0").split("\0") if line)
+            if "worktree" in lines:
+                branch = lines.get("branch")
+                found.append(
+                    Folder(
+                        Path(lines["worktree"]),
+                        lines.get("HEAD", NONE),
+                        branch.removeprefix("refs/heads/") if branch else None,
+                        "prunable" in lines,
+                        "locked" in lines,
+                    )
+                )
+        return found
+
+    def head(self, path: Path) -> str:
+        found = self._resolve("HEAD^{commit}", path)
+        if found is None:
+            raise WrongState(f"'{path}' has no commit checked out, expected one", hint="Make a first commit.")
+        return found
+
+    def _resolve(self, revision: str, path: Path | None = None) -> str | None:
+        status, out, _ = self._git.try_run("rev-parse", "--verify", "--quiet", "--end-of-options", revision, at=path)
+        return out.strip() if status == 0 and out.strip() else None
+
+    def resolve(self, revision: str) -> str | None:
+        if revision.startswith("-") or "\0" in revision:
+            return None
+        return self._resolve(f"{revision}^{{commit}}")
+
+    def branch_exists(self, branch: str) -> bool:
+        return self._git.try_run("show-ref", "--verify", "--quiet", f"refs/heads/{branch}")[0] == 0
+
+    def check_branch_name(self, branch: str) -> None:
+        bad = branch.startswith("-") or "\0" in branch or not branch.strip()
+        if bad or self._git.try_run("check-ref-format", f"refs/heads/{branch}")[0] or branch == "HEAD":
+            raise InvalidParams(
+                f"'{branch[:80]}' is no name of a branch, expected one that git check-ref-format takes",
+                field="branch",
+                found=branch[:80],
+                expected="a branch's name",
+            )
+
+    def reserve_branch(self, branch: str, commit: str) -> bool:
+        status, _, err = self._git.try_run("update-ref", f"refs/heads/{branch}", commit, NONE)
+        if status == 0:
+            return True
+        if self.branch_exists(branch):
+            return False
+        raise Conflict(
+            f"branch '{branch}' could not be made: {err.strip()[-200:]}",
+            hint="Choose another name.",
+            found=branch,
+            expected="a name that fits beside the other branches",
+        )
+
+    def add(self, path: Path, branch: str, *, reason: str) -> None:
+        if path.exists() or path.is_symlink():
+            raise Conflict(
+                f"'{path}' is there already, expected a free place", hint="Choose another slug.", found=str(path)
+            )
+        self._keep_out_of_status(path)
+        try:
+            self._git.run("worktree", "add", "-q", "--lock", "--reason", reason, str(path), branch, seconds=50)
+        except External:
+            self._forget(path)
+            raise
+
+    def _keep_out_of_status(self, path: Path) -> None:
+        """A folder that ignores itself: the user's own ignore files and configuration stay as they are."""
+        top = self._ignored()
+        if top not in path.parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return
+        top.mkdir(parents=True, exist_ok=True)
+        if not (top / ".gitignore").exists():
+            (top / ".gitignore").write_text("*\n", encoding="ascii")
+
+    def _forget(self, path: Path) -> None:
+        """Remove what git knows of a worktree, and its folder if nothing was changed there."""
+        self._git.try_run("worktree", "unlock", str(path))
+        self._git.try_run("worktree", "remove", "--force", str(path))
+        top = self._ignored()
+        with contextlib.suppress(OSError):  # not empty: another worktree is there
+            if top in path.parents and all(one.name == ".gitignore" for one in top.iterdir()):
+                shutil.rmtree(top)
+                top.parent.rmdir()
+
+    def discard(self, path: Path, branch: str | None, commit: str | None) -> None:
+        if path.exists() and (path / ".git").exists():
+            if self.changes(path) or (commit and self.head(path) != commit):
+                return  # somebody has worked there already: that is theirs to keep
+            self._forget(path)
+        elif any(one.path == path for one in self.folders()):
+            self._forget(path)
+        if branch and commit:
+            self.delete_branch(branch, commit)
+
+    def remove(self, path: Path) -> None:
+        self._refuse_dirty(path, path)
+        aside = path.with_name(f".{path.name}.removed-{os.getpid()}")
+        try:
+            path.rename(aside)
+        except OSError as error:
+            raise External(f"'{path}' could not be moved aside: {error.strerror}", program="file system") from None
+        try:
+            self._refuse_dirty(aside, path)
+        except (WrongState, External):
+            aside.rename(path)
+            raise
+        shutil.rmtree(aside)
+        self._forget(path)
+
+    def _refuse_dirty(self, folder: Path, path: Path) -> None:
+        if changes := self.changes(folder):
+            raise WrongState(
+                f"'{path}' has {len(changes)} uncommitted changes, first '{changes[0]}', expected none",
+                hint="Commit them, or keep them with work.checkpoint.",
+                found="dirty",
+                files=changes[:20],
+            )
+
+    def delete_branch(self, branch: str, commit: str) -> None:
+        self._git.try_run("update-ref", "-d", f"refs/heads/{branch}", commit)
+
+    def changes(self, path: Path) -> list[str]:
+        status = self._git.run(
+            "status",
+            "--porcelain=v1",
+            "-z",
+            "--untracked-files=all",
+            "--no-renames",
+            "--ignore-submodules=none",
+            at=path,
+        )
+        return [line[3:] for line in status.split("\0") if len(line) > 3]
+
+    def operation(self, path: Path) -> str | None:
+        folder = Path(self._git.run("rev-parse", "--absolute-git-dir", at=path))
+        return next((name for mark, name in OPERATIONS.items() if (folder / mark).exists()), None)
+
+    def tree(self, path: Path) -> str:
+        return self._git.run("rev-parse", "HEAD^{tree}", at=path)
+
+    def ahead(self, commit: str, of: str) -> list[str]:
+        return self._git.run("rev-list", f"--max-count={AHEAD}", commit, f"^{of}").split()
+
+    def snapshot(self, path: Path, *, message: str, max_untracked_bytes: int) -> Snapshot:
+        return snapshots.take(self._git, path, self._private, message, max_untracked_bytes)
+
+    def commit_all(self, path: Path, message: str) -> str | None:
+        index = Path(self._git.run("rev-parse", "--absolute-git-dir", at=path)) / "index"
+        before = index.read_bytes() if index.exists() else None
+        try:
+            self._git.run("add", "-A", at=path)
+            if self._git.try_run("diff", "--cached", "--quiet", at=path)[0] == 0:
+                return None
+            self._git.run("commit", "-q", "-m", message, at=path, hooks=True, seconds=45)
+        except External:
+            if before is not None:  # a hook refused: what was staged before is staged again, and nothing else
+                index.write_bytes(before)
+            raise
+        return self.head(path)
