@@ -1,0 +1,234 @@
+"""The MCP server on standard input and output: ten tools over the table, each call in a thread of its own.
+
+It is the only module that imports `mcp`. It knows nothing of what a method does: it unpacks a call, hands it to the
+registry and shows the result or the refusal.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from mcp import MCPError, types
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+
+from codestrator import __version__, ids, registry, table
+from codestrator.calls import Seat
+from codestrator.clock import rfc3339
+from codestrator.edges import descriptions
+from codestrator.errors import CodestratorError, Internal, InvalidParams
+
+if TYPE_CHECKING:
+    from codestrator.world import LocalWorld
+
+RENEW_SECONDS = 20.0
+# Far above what one agent has under way, so that calls that wait for a lock never hold up one that does not.
+CALLS_AT_ONCE = 256
+END_SECONDS = 10.0
+TOOLS = (*(group.tool for group in table.GROUPS), table.CATCH_ALL)
+ANNOTATIONS = types.ToolAnnotations(destructive_hint=False, open_world_hint=False)
+
+
+def serve(folder: Path) -> None:
+    """Answer one client over standard input and output until it closes them, as a root that works in `folder`."""
+    asyncio.run(_serve(Desk(folder, Seat("root"))))
+
+
+async def _serve(desk: "Desk") -> None:
+    async def list_tools(
+        ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=[_shown(tool) for tool in descriptions.tools(desk.seat.role)])
+
+    async def call_tool(ctx: ServerRequestContext[Any], params: types.CallToolRequestParams) -> types.CallToolResult:
+        if params.name not in TOOLS:
+            raise MCPError(types.INVALID_PARAMS, f"unknown tool '{params.name[:80]}', expected {', '.join(TOOLS)}")
+        return await desk.answer(params.name, params.arguments or {})
+
+    server: Server[Any] = Server(
+        "codestrator",
+        version=__version__,
+        title="codestrator",
+        instructions=descriptions.INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+    )
+    _end_tidily_on_signals(desk)
+    # While it lasts, file descriptor 1 leads to standard error, for this process and its children.
+    async with stdio_server() as (reading, writing):
+        try:
+            await server.run(reading, writing, server.create_initialization_options())
+        finally:
+            desk.close()
+
+
+def _shown(tool: descriptions.Tool) -> types.Tool:
+    return types.Tool(name=tool.name, description=tool.description, input_schema=tool.schema, annotations=ANNOTATIONS)
+
+
+def _end_tidily_on_signals(desk: "Desk") -> None:
+    """Close before ending: the thread that reads standard input cannot be woken, so the loop would never end."""
+
+    def end(number: signal.Signals) -> None:
+        desk.close()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
+
+
+class Desk:
+    """This process's side of its calls: its seat, its world, opened when first needed, and the calls under way."""
+
+    def __init__(self, folder: Path, seat: Seat, *, renew_seconds: float = RENEW_SECONDS) -> None:
+        self.seat = seat
+        self._folder = folder
+        self._renew_seconds = renew_seconds
+        self._world: LocalWorld | None = None
+        self._opening = threading.Lock()
+        self._over = threading.Event()
+        self._pool = ThreadPoolExecutor(CALLS_AT_ONCE, "call")
+        self._under_way: dict[Future[types.CallToolResult], threading.Event] = {}
+
+    async def answer(self, tool: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
+        """Run one call in a thread; when the client cancels it, the thread is told, and its result is dropped."""
+        cancelled = threading.Event()
+        call = self._pool.submit(self.call, tool, arguments, cancelled)
+        self._under_way[call] = cancelled
+        call.add_done_callback(lambda done: self._under_way.pop(done, None))
+        try:
+            return await asyncio.wrap_future(call)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    def call(self, tool: str, arguments: Mapping[str, Any], cancelled: threading.Event) -> types.CallToolResult:
+        """Run one call here; whatever it raises becomes a refusal."""
+        method = tool
+        try:
+            method, given = unpack(tool, arguments)
+            return success(registry.call(self.world().for_call(cancelled), self.seat, method, given))
+        except CodestratorError as error:
+            return refusal(error)
+        except Exception as error:
+            return refusal(self._report(method, error))
+
+    def world(self) -> "LocalWorld":
+        """This process's world; where there is no repository each call is refused anew, and may succeed later."""
+        with self._opening:
+            if self._world is None:
+                from codestrator.world import open_world  # the list of tools does not have to wait for git
+
+                self._world = open_world(self._folder)
+                threading.Thread(target=self._keep_alive, args=(self._world,), name="renewal", daemon=True).start()
+            return self._world
+
+    def _keep_alive(self, world: "LocalWorld") -> None:
+        """Beat for the sessions that this process is root of, until it ends."""
+        while not self._over.wait(self._renew_seconds):
+            for session_id in tuple(self.seat.sessions):
+                try:
+                    if world.live.mine(session_id):
+                        world.live.renew(session_id)
+                except (CodestratorError, OSError) as error:
+                    print(f"codestrator: '{session_id}' was not renewed: {error}", file=sys.stderr)
+
+    def _report(self, method: str, error: Exception) -> Internal:
+        """Write what happened where the user can find it; what the call was given stays out of it."""
+        number = ids.mint("op")
+        text = f"codestrator {__version__}, {method}, {number}\n" + "".join(traceback.format_exception(error))
+        place = None
+        try:
+            if self._world:
+                head = rfc3339(self._world.now().at) + " "
+                self._world.files.write(f"reports/{number}.txt", (head + text).encode("utf-8", "backslashreplace"))
+                place = str(self._world.files.root / "reports" / f"{number}.txt")
+        except CodestratorError as unwritten:
+            text += f"{unwritten}\n"
+        if place is None:
+            print(text, file=sys.stderr)
+        return Internal(
+            f"'{method[:80]}' met something unforeseen ({type(error).__name__}), nothing was published",
+            hint="Read the report and send it to the project; other calls go on working.",
+            report=place or "standard error",
+        )
+
+    def close(self) -> None:
+        """Cancel what waits, let what acts come to its end for a while, then write notes and give all locks back."""
+        if self._over.is_set():
+            return
+        self._over.set()
+        left = dict(self._under_way)
+        for cancelled in left.values():
+            cancelled.set()
+        wait(left, timeout=END_SECONDS)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._world:
+            self._world.close()
+
+
+def unpack(tool: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The method and its parameters; refuses another shape than `{method, params}` and a method of another tool."""
+    for name in arguments:
+        if name not in ("method", "params"):
+            raise InvalidParams(
+                f"unknown argument '{name[:80]}' of {tool}, expected 'method' and 'params'",
+                hint=f"Put '{name[:80]}' inside params.",
+                field=name[:80],
+                expected=["method", "params"],
+            )
+    method, given = arguments.get("method"), arguments.get("params")
+    for field, value, right, expected in (
+        ("method", method, isinstance(method, str), "the name of a method"),
+        ("params", given, given is None or isinstance(given, dict), "an object"),
+    ):
+        if not right:
+            found = "nothing" if value is None else type(value).__name__
+            raise InvalidParams(
+                f"'{field}' of {tool} is {found}, expected {expected}", field=field, found=found, expected=expected
+            )
+    assert isinstance(method, str)
+    found_in = table.TOOL_OF[registry.find(method.strip()).name]
+    if tool not in (table.CATCH_ALL, found_in):
+        raise InvalidParams(
+            f"'{method.strip()}' is not a method of {tool}, expected {found_in}",
+            hint=f"Call the tool {found_in} with the same arguments.",
+            field="method",
+            found=tool,
+            expected=found_in,
+        )
+    return method.strip(), given or {}
+
+
+def success(found: Mapping[str, Any]) -> types.CallToolResult:
+    line, plain = _as_json(found)
+    return types.CallToolResult(content=[types.TextContent(type="text", text=line)], structured_content=plain)
+
+
+def refusal(error: CodestratorError) -> types.CallToolResult:
+    """The error object, and for a model that reads text only its code, message and hint."""
+    _, plain = _as_json(error.as_dict())
+    told = f"{plain['code']}: {plain['message']}" + (f"\n{plain['hint']}" if "hint" in plain else "")
+    return types.CallToolResult(
+        content=[types.TextContent(type="text", text=told)], structured_content=plain, is_error=True
+    )
+
+
+def _as_json(found: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """One line of JSON and the plain values it holds; a half of a character (a file name can have one) becomes `?`."""
+    try:
+        encoded = msgspec.json.encode(found)
+    except UnicodeEncodeError:
+        encoded = json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
+    plain: dict[str, Any] = msgspec.json.decode(encoded)
+    return encoded.decode(), plain
