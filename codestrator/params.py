@@ -4,6 +4,7 @@ A method's parameters are one `Params` struct; help, JSON schema, command line o
 are read off its fields.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -77,6 +78,8 @@ class Shape(NamedTuple):
     low: int | None = None
     high: int | None = None
     choices: tuple[str, ...] = ()
+    means: dict[str, str] = {}  # other words for a choice
+    blank: bool = False  # an empty text says something
     item: "Shape | None" = None
     fields: tuple["Shape", ...] = ()
 
@@ -154,12 +157,14 @@ def _shape(name: str, hint: Any, required: bool = True, default: Any = None) -> 
     if "json" in extra or hint is Any:
         return base
     if get_origin(hint) is Literal:
-        return base._replace(form="enum", choices=tuple(str(choice) for choice in get_args(hint)))
+        choices = tuple(str(choice) for choice in get_args(hint))
+        return base._replace(form="enum", choices=choices, means=extra.get("means", {}))
     if get_origin(hint) in (tuple, list):
         return base._replace(form="list", item=_shape(name, get_args(hint)[0]))
     if isinstance(hint, type) and issubclass(hint, Struct):
         return base._replace(form="object", fields=shapes(hint))
-    return base._replace(form={bool: "bool", int: "int", float: "number"}.get(hint, "text"))
+    form = {bool: "bool", int: "int", float: "number"}.get(hint, "text")
+    return base._replace(form=form, blank=extra.get("blank", False))
 
 
 def parse(kind: type[P], method: str, given: Mapping[str, Any], roots: tuple[str, ...] = ()) -> P:
@@ -245,7 +250,7 @@ def _clean_text(shape: Shape, value: str, field: str, roots: tuple[str, ...]) ->
         return text.repository_path(value, field, roots) if value.strip() else None
     cleaned = text.one_line(value) if shape.form in ("title", "enum", "id") else text.clean(value)
     if not cleaned:
-        return None
+        return "" if shape.blank else None
     if shape.form == "title" and not shape.size and len(cleaned) > text.TITLE_CHARACTERS:
         raise _too_large(field, f"{len(cleaned)} characters", f"at most {text.TITLE_CHARACTERS}")
     bound = shape.size or text.MESSAGE_BYTES
@@ -253,9 +258,16 @@ def _clean_text(shape: Shape, value: str, field: str, roots: tuple[str, ...]) ->
         raise _too_large(field, f"{text.size(cleaned)} bytes", f"at most {bound}")
     if shape.form == "id":
         _check_id(shape, cleaned, field)
-    if shape.form == "enum" and cleaned not in shape.choices and cleaned.lower() in shape.choices:
-        return cleaned.lower()
-    return cleaned
+    return _choice(shape, cleaned) if shape.form == "enum" else cleaned
+
+
+def _choice(shape: Shape, given: str) -> str:
+    """The choice that is meant: any case, `TestGroup` and `test-group` for `test_group`, and agreed other words."""
+    snake = re.sub(r"(?<=[a-z])(?=[A-Z])|[ -]+", "_", given).lower()
+    for word in (given, given.lower(), snake):
+        if word in shape.choices:
+            return word
+    return shape.means.get(snake, given)
 
 
 def _check_id(shape: Shape, value: str, field: str) -> None:

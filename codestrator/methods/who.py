@@ -93,3 +93,9 @@ def check_fence(name: str, given: int | None, hold: Hold | None, owner: tuple[st
         current=hold.fence if hold else None,
         holder={"session_id": hold.session_id, "thread_id": hold.thread_id} if hold else None,
     )
+
+
+def check_root_of(tx: Tx, task: Task) -> None:
+    """Refuse a child that would change the plan outside of its scope."""
+    if tx.caller.kind == "child" and tx.caller.thread_id:
+        check_scope(tx, task, tx.require(Thread, tx.caller.thread_id))
