@@ -1,6 +1,8 @@
 """The world around one repository, made real: the only place that picks who does what."""
 
+import contextlib
 import copy
+import os
 import re
 import threading
 import time
@@ -76,7 +78,9 @@ class LocalWorld:
         """The main worktree, the linked ones, and each of them with its links followed."""
         found = [] if self.bare else [self.repo]
         for admin in sorted((self.common_dir / "worktrees").glob("*/gitdir")):
-            found.append(Path(admin.read_text(encoding="utf-8").strip()).parent)
+            with contextlib.suppress(OSError):  # removed meanwhile
+                place = admin.parent / os.fsdecode(admin.read_bytes()).strip()  # git may have written it relative
+                found.append(Path(os.path.normpath(place)).parent)
         return tuple(dict.fromkeys(str(one) for place in found for one in (place, place.resolve())))
 
     def now(self) -> Moment:
@@ -87,20 +91,26 @@ class LocalWorld:
 
     def wait_for_change(self, seconds: float) -> bool:
         """Rest until state or lock book moves, `seconds` have passed, or the call is cancelled."""
-        before, end = self.store.tips(), time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if self.cancelled.wait(min(LOOK_SECONDS, left)):
+        return self._rest(self.store.tips(), seconds)
+
+    def _rest(self, before: tuple[str | None, str | None], seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while self.store.tips() == before:
+            left = end - time.monotonic()
+            if left <= 0 or self.cancelled.wait(min(LOOK_SECONDS, left)):
                 return False
-            if self.store.tips() != before:
-                return True
-        return False
+        return True
 
     def waiting(self, seconds: float) -> Iterator[float]:
-        """The seconds left, again after each change of state, and at least once a second."""
+        """The seconds left, again after each change of state, and at least once a second.
+
+        A change made while the caller looked at what was there before counts too.
+        """
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0 and not self.cancelled.is_set():
+            before = self.store.tips()
             yield left
-            self.wait_for_change(min(1.0, left))
+            self._rest(before, min(1.0, end - time.monotonic()))
 
     def process_identity(self) -> tuple[int, str]:
         return processes.identity()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from codestrator.errors import Conflict, External
 from codestrator.ports import Contention, Git, Move
+from codestrator.world.git import displayed
 from codestrator.world.snapshots import identity
 
 NONE = "0" * 40
@@ -16,6 +17,9 @@ CONTENTION = (
     "File exists",
     "unable to resolve reference",
 )
+
+# Words of `git read-tree` for a file that it would have to overwrite; anything else is a failure of git.
+REFUSALS = ("' not uptodate", "' would be overwritten", "' would be removed", "' would lose")
 
 
 class GitBranches:
@@ -29,55 +33,56 @@ class GitBranches:
         status, out, err = self._git.try_run(
             "merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", into, head
         )
+        if status not in (0, 1):
+            raise _failed("merge-tree", status, err, "a merge or its conflicts")
         tree, *files = [part for part in out.split("\0") if part]
-        if status == 1:
-            return "", sorted(set(files))
         if status:
-            raise External(
-                f"git merge-tree ended with status {status}: {err.strip()[-300:]}, expected a merge or its conflicts",
-                program="git",
-                exit_status=status,
-                stderr_tail=err[-2000:],
-            )
+            return "", sorted({displayed(name) for name in files})
         who = identity(self._git, self._repo)
         return self._git.run(*who, "commit-tree", tree.strip(), "-p", into, "-p", head, "-m", message), []
 
     def changed(self, old: str, new: str) -> list[str]:
-        return [
-            name for name in self._git.run("diff", "--name-only", "-z", "--no-renames", old, new).split("\0") if name
-        ]
+        names = self._git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).split("\0")
+        return [displayed(name) for name in names if name]
 
     def bring_up(self, path: Path, old: str, new: str) -> None:
         self._git.try_run("update-index", "-q", "--refresh", at=path)
         status, _, err = self._git.try_run("read-tree", "-m", "-u", old, new, at=path)
-        if status:
-            files = [line.split("'")[1] for line in err.splitlines() if line.count("'") >= 2]
-            raise Conflict(
-                f"'{path}' cannot be brought up to '{new[:12]}' without overwriting {', '.join(files[:5]) or 'files'}",
-                hint="Commit or move these files, then call the same again.",
-                files=files or [err.strip()[-300:]],
-            )
-
-    def move(self, moves: Sequence[Move]) -> None:
-        lines = ["start"]
-        for move in moves:
-            old = move.old or NONE
-            if move.new is None or move.new == move.old:
-                lines.append(
-                    f"verify {move.ref}\0{old}" if move.new != move.old or move.new else f"verify {move.ref}\0{NONE}"
-                )
-            else:
-                lines.append(f"update {move.ref}\0{move.new}\0{old}")
-        stdin = "".join(f"{line}\0" for line in [*lines, "prepare", "commit"]).encode()
-        status, _, err = self._git.try_run("update-ref", "--stdin", "-z", stdin=stdin, hooks=True)
         if status == 0:
             return
-        if any(words in err for words in CONTENTION):
-            raise Contention(err.strip()[-300:])
-        raise External(
-            f"git update-ref ended with status {status}: {err.strip()[-300:]}, expected the refs to move",
-            hint="A reference-transaction hook may have refused; read details.stderr_tail.",
-            program="git",
-            exit_status=status,
-            stderr_tail=err[-2000:],
+        lines = [line for line in err.splitlines() if any(words in line for words in REFUSALS)]
+        if not lines:
+            raise _failed("read-tree", status, err, "index and files to move")
+        files = [line.split("'")[1] for line in lines]
+        raise Conflict(
+            f"'{path}' cannot be brought up to '{new[:12]}' without overwriting {', '.join(files[:5])}",
+            hint="Commit or move these files, then call the same again.",
+            files=files,
         )
+
+    def move(self, moves: Sequence[Move]) -> None:
+        lines = ["start", *(_line(move) for move in moves), "prepare", "commit"]
+        stdin = "".join(f"{line}\0" for line in lines).encode()
+        status, _, err = self._git.try_run("update-ref", "--stdin", "-z", stdin=stdin, hooks=True)
+        if status and any(words in err for words in CONTENTION):
+            raise Contention(err.strip()[-300:])
+        if status:
+            raise _failed("update-ref", status, err, "the refs to move, and no reference-transaction hook to refuse")
+
+
+def _line(move: Move) -> str:
+    """One command of `git update-ref --stdin -z`."""
+    old = move.old or NONE
+    if move.new == move.old:
+        return f"verify {move.ref}\0{old}"
+    return f"delete {move.ref}\0{old}" if move.new is None else f"update {move.ref}\0{move.new}\0{old}"
+
+
+def _failed(command: str, status: int, err: str, expected: str) -> External:
+    return External(
+        f"git {command} ended with status {status}, expected {expected}: {err.strip()[-300:]}",
+        hint="Read the message of git in details.stderr_tail.",
+        program="git",
+        exit_status=status,
+        stderr_tail=err[-2000:],
+    )

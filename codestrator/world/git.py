@@ -1,6 +1,8 @@
 """Runs the git program: the one place that does, with an environment in which it cannot answer for another folder."""
 
+import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,11 +73,8 @@ class GitProgram:
         """Status, standard output and standard error; `External` only if it did not start or did not end in time."""
         command = ["git", *ALWAYS, *(() if hooks else WITHOUT_HOOKS), *arguments]
         given = {name: value for name, value in os.environ.items() if name not in LOCAL} | QUIET | dict(env or {})
-        source = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
         try:
-            done = subprocess.run(
-                command, cwd=at or self._folder, env=given, capture_output=True, timeout=seconds, check=False, **source
-            )
+            status, out, err = _complete(command, at or self._folder, given, stdin, seconds)
         except subprocess.TimeoutExpired:
             raise External(
                 f"git {arguments[0]} did not end within {seconds:g} s",
@@ -88,9 +87,31 @@ class GitProgram:
                 hint="Install git 2.39 or newer, and see that the folder exists.",
                 program="git",
             ) from None
-        return done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr)
+        return status, os.fsdecode(out), err.decode("utf-8", "replace")
 
     def config(self, key: str, default: str = "") -> str:
         """The value of the user's configuration, or the default where there is none."""
         status, value, _ = self.try_run("config", "--get", key)
         return value.strip() if status == 0 else default
+
+
+def _complete(
+    command: list[str], folder: Path, env: Mapping[str, str], stdin: bytes | None, seconds: float
+) -> tuple[int, bytes, bytes]:
+    """Run to its end; what takes too long ends with all that it started, hooks and filters included."""
+    pipe, none = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(
+        command, cwd=folder, env=env, stdin=none if stdin is None else pipe, stdout=pipe, stderr=pipe, process_group=0
+    ) as process:
+        try:
+            out, err = process.communicate(stdin, timeout=seconds)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return process.returncode, out, err
+
+
+def displayed(name: str) -> str:
+    """A file's name as text that JSON can hold: bytes that are no UTF-8 become a replacement character."""
+    return os.fsencode(name).decode("utf-8", "replace")

@@ -6,6 +6,7 @@ import os
 import re
 import threading
 import time
+import weakref
 from pathlib import Path
 
 from codestrator.clock import Clock, rfc3339
@@ -26,6 +27,7 @@ class LiveFolder:
         self._clock = clock
         self._held: dict[str, int] = {}
         self._guard = threading.RLock()
+        _folders.add(self)
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
@@ -133,3 +135,18 @@ class LiveFolder:
             for handle in self._held.values():
                 os.close(handle)
             self._held.clear()
+
+    def forget(self) -> None:
+        """In a forked child: let go of the parent's descriptors, which leaves its locks to the parent alone."""
+        self._guard = threading.RLock()
+        self.close()
+
+
+def _forget_all() -> None:
+    for folder in list(_folders):
+        folder.forget()
+
+
+# Exec closes the descriptors; a child that only forks would keep its parent's locks alive.
+_folders: "weakref.WeakSet[LiveFolder]" = weakref.WeakSet()
+os.register_at_fork(after_in_child=_forget_all)

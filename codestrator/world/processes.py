@@ -17,7 +17,10 @@ def started(pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
         return None if Path("/proc/self").exists() else _asked(pid)
     state, *fields = stat.rpartition(")")[2].split()
-    return None if state == "Z" else fields[18]  # proc(5): field 22, starttime, counted after pid, comm and state
+    if state == "Z":
+        return None
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+    return f"{boot}:{fields[18]}"  # proc(5): field 22, starttime since boot, counted after pid, comm and state
 
 
 def _asked(pid: int) -> str | None:

@@ -15,6 +15,8 @@ _NUMBER = re.compile(r"(\d{1,15})([kmgKMG]?)")
 
 
 class LocalSettings(Struct, kw_only=True):
+    """As read when the process began."""
+
     machine: str
     remote: str | None = None
     authority: str = "local"
@@ -58,6 +60,8 @@ def _machine(files: PrivateFiles) -> str:
             (place / "machine").hardlink_to(place / f"machine.{minted}")
         except FileExistsError:
             pass
+        except OSError:  # a file system without hard links
+            files.write("machine", minted.encode())
         finally:
             (place / f"machine.{minted}").unlink(missing_ok=True)
         found = files.read("machine")

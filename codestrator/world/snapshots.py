@@ -7,6 +7,7 @@ from pathlib import Path
 
 from codestrator.errors import WrongState
 from codestrator.ports import Git, Snapshot
+from codestrator.world.git import displayed
 
 
 def take(git: Git, path: Path, private: Path, message: str, max_untracked_bytes: int) -> Snapshot:
@@ -25,10 +26,10 @@ def take(git: Git, path: Path, private: Path, message: str, max_untracked_bytes:
         env = {"GIT_INDEX_FILE": str(index)}
         staged = _commit(git, path, _tree_of_index(git, path, env, head), [head], f"index of {message}")
         git.run("add", "-u", ".", at=path, env=env)
-        taken, skipped = _untracked(git, path, max_untracked_bytes)
+        taken, skipped = _untracked(git, path, env, max_untracked_bytes)
         if taken:
             names = b"".join(os.fsencode(name) + b"\0" for name in taken)
-            git.run("update-index", "--add", "-z", "--stdin", at=path, env=env, stdin=names)
+            git.run("update-index", "--add", "--remove", "--replace", "-z", "--stdin", at=path, env=env, stdin=names)
         tree = git.run("write-tree", at=path, env=env)
     commit = _commit(git, path, tree, [head, staged], message)
     changed = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", head, tree, at=path).split("\0")
@@ -42,15 +43,15 @@ def _tree_of_index(git: Git, path: Path, env: dict[str, str], head: str) -> str:
     return tree.strip() if status == 0 else git.run("rev-parse", f"{head}^{{tree}}", at=path)
 
 
-def _untracked(git: Git, path: Path, limit: int) -> tuple[list[str], list[tuple[str, int]]]:
+def _untracked(git: Git, path: Path, env: dict[str, str], limit: int) -> tuple[list[str], list[tuple[str, int]]]:
     taken: list[str] = []
     skipped: list[tuple[str, int]] = []
-    for name in git.run("ls-files", "--others", "--exclude-standard", "-z", at=path).split("\0"):
+    for name in git.run("ls-files", "--others", "--exclude-standard", "-z", at=path, env=env).split("\0"):
         if not name:
             continue
         size = _size(path / name)
         if name.endswith("/") or size > limit:  # a trailing slash is a repository inside this one
-            skipped.append((name, size))
+            skipped.append((displayed(name), size))
         else:
             taken.append(name)
     return taken, skipped

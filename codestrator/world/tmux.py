@@ -29,7 +29,8 @@ class TmuxServer:
             return None
         from libtmux import Server
 
-        server = Server(socket_name=self._socket) if self._socket else Server()
+        path = self._socket if self._socket and "/" in self._socket else None
+        server = Server(socket_path=path) if path else Server(socket_name=self._socket)
         if not server.is_alive():
             return None
         return next((one for one in server.sessions if one.session_name == name), None)

@@ -9,6 +9,7 @@ from pathlib import Path
 from codestrator.errors import Conflict, External, InvalidParams, WrongState
 from codestrator.ports import Folder, Git, Snapshot
 from codestrator.world import snapshots
+from codestrator.world.git import displayed
 
 NONE = "0" * 40
 OPERATIONS = {
@@ -95,9 +96,10 @@ class GitWorktrees:
             )
         self._keep_out_of_status(path)
         try:
-            self._git.run("worktree", "add", "-q", "--lock", "--reason", reason, str(path), branch, seconds=50)
+            self._git.run("worktree", "add", "-q", "--lock", "--reason", reason, "--", str(path), branch, seconds=50)
         except External:
-            self._forget(path)
+            if any(one.path == path and one.branch == branch for one in self.folders()):  # never another's of that path
+                self._forget(path)
             raise
 
     def _keep_out_of_status(self, path: Path) -> None:
@@ -141,9 +143,11 @@ class GitWorktrees:
             self._refuse_dirty(aside, path)
         except (WrongState, External):
             aside.rename(path)
+            self._git.try_run("worktree", "repair", str(path))
             raise
         shutil.rmtree(aside)
-        self._forget(path)
+        for place in (path, aside):  # git may have noticed the move and written the new place down
+            self._forget(place)
 
     def _refuse_dirty(self, folder: Path, path: Path) -> None:
         if changes := self.changes(folder):
@@ -167,7 +171,7 @@ class GitWorktrees:
             "--ignore-submodules=none",
             at=path,
         )
-        return [line[3:] for line in status.split("\0") if len(line) > 3]
+        return [displayed(line[3:]) for line in status.split("\0") if len(line) > 3]
 
     def operation(self, path: Path) -> str | None:
         folder = Path(self._git.run("rev-parse", "--absolute-git-dir", at=path))
@@ -192,6 +196,8 @@ class GitWorktrees:
             self._git.run("commit", "-q", "-m", message, at=path, hooks=True, seconds=45)
         except External:
             if before is not None:  # a hook refused: what was staged before is staged again, and nothing else
-                index.write_bytes(before)
+                aside = index.with_name(f"index.codestrator-{os.getpid()}")
+                aside.write_bytes(before)
+                aside.replace(index)
             raise
         return self.head(path)
