@@ -1,0 +1,152 @@
+"""The real Codex, with a scripted model on loopback, works through a case with our tools."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.actors import Actor
+from tests.conftest import git
+from tests.scripted_model import Json, ScriptedModel, Step, call, outputs, say
+
+pytestmark = pytest.mark.codex
+NAMESPACE = "mcp__codestrator"
+
+CONFIG = """
+model = "scripted"
+model_provider = "loopback"
+approval_policy = "never"
+sandbox_mode = "workspace-write"
+check_for_update_on_startup = false
+[features]
+plugins = false
+unbounded_connection_retries = false
+[analytics]
+enabled = false
+[model_providers.loopback]
+name = "loopback"
+base_url = "{url}"
+env_key = "SCRIPTED_KEY"
+wire_api = "responses"
+request_max_retries = 1
+stream_max_retries = 1
+stream_idle_timeout_ms = 20000
+[mcp_servers.codestrator]
+command = {python}
+args = ["-m", "codestrator", "mcp"]
+required = true
+startup_timeout_sec = 60
+tool_timeout_sec = 60
+env = {{ PYTHONPATH = {source} }}
+"""
+
+
+@pytest.fixture
+def codex() -> str:
+    """The path of the Codex binary."""
+    found = pytest.importorskip(
+        "codex_cli_bin", reason="needs the real Codex: pip install 'codestrator[codex]' (360 MB)"
+    )
+    return str(found.bundled_codex_path())
+
+
+@pytest.fixture
+def run(codex: str, repo: Path, sealed: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[ScriptedModel], list[Json]]:
+    """Run one turn of `codex exec` in the repository; its events."""
+
+    def one_turn(model: ScriptedModel) -> list[Json]:
+        home = sealed / "codex"
+        home.mkdir()
+        source = json.dumps(str(Path(__file__).parents[2]))
+        (home / "config.toml").write_text(
+            CONFIG.format(url=model.url, python=json.dumps(sys.executable), source=source), encoding="utf-8"
+        )
+        monkeypatch.setenv("CODEX_HOME", str(home))
+        monkeypatch.setenv("SCRIPTED_KEY", "none")
+        done = subprocess.run(
+            [codex, "exec", "--json", "-C", str(repo), "work through one case"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return one_turn
+
+
+def returned(sent: Json, nth: int) -> Any:
+    """What the nth call of the turn returned, as the model sees it."""
+    return json.loads(outputs(sent)[nth].partition("Output:\n")[2])
+
+
+def task_id(sent: Json, nth: int) -> str:
+    return str(returned(sent, nth)["task"]["id"])
+
+
+# Each call's tool, method and parameters; a number stands for the id of the task that the nth call made.
+CASE = 5
+SEQUENCE: list[tuple[str, str, dict[str, Any]]] = [
+    ("orch_session", "workspace.init", {}),
+    ("orch_session", "session.open", {"intent": "new_work", "user_request": "Fix the login timeout"}),
+    ("orch_task", "task.create", {"level": "epic", "title": "Shop"}),
+    ("orch_task", "task.create", {"level": "feature", "title": "Login", "parent_id": 2}),
+    ("orch_task", "task.create", {"level": "test_group", "title": "Session", "parent_id": 3}),
+    ("orch_task", "task.create", {"level": "case", "title": "Survives refresh", "parent_id": 4, "steps": ["fix"]}),
+    ("orch_task", "case.begin", {"case_id": CASE}),
+    ("orch_task", "step.check", {"case_id": CASE, "step_title": "fix", "result": "pass"}),
+    ("orch_task", "case.complete", {"case_id": CASE, "summary": "fixed"}),
+]
+
+
+def script(only_tool: str | None = None) -> list[Step]:
+    """The sequence with the tool that each method belongs to, or with one tool for all."""
+
+    def arguments(method: str, params: dict[str, Any]) -> Callable[[Json], Json]:
+        def fill(sent: Json) -> Json:
+            ready = {name: task_id(sent, value) if isinstance(value, int) else value for name, value in params.items()}
+            return {"method": method, "params": ready}
+
+        return fill
+
+    steps = [call(NAMESPACE, only_tool or tool, arguments(method, params)) for tool, method, params in SEQUENCE]
+    return [*steps, say("the case is done")]
+
+
+@pytest.mark.parametrize("only_tool", [None, "orchestrator_call"], ids=["orch tools", "orchestrator.call"])
+def test_codex_works_through_a_case(
+    only_tool: str | None,
+    run: Callable[[ScriptedModel], list[Json]],
+    actor: Callable[..., Actor],
+    repo: Path,
+) -> None:
+    with ScriptedModel(script(only_tool)) as model:
+        events = run(model)
+    calls = [
+        one["item"] for one in events if one["type"] == "item.completed" and one["item"]["type"] == "mcp_tool_call"
+    ]
+    assert [one["arguments"]["method"] for one in calls] == [method for _, method, _ in SEQUENCE]
+    assert {one["status"] for one in calls} == {"completed"}, calls
+    case_id = task_id(model.requests[-1], CASE)
+    case = actor("operator")("task.get", task_id=case_id)["task"]
+    assert (case["status"], [step["status"] for step in case["steps"]]) == ("done", ["done"])
+    subjects = git("log", "--format=%s", "refs/codestrator/state", at=repo).splitlines()
+    assert [line.split()[0] for line in reversed(subjects) if line.startswith(("task.", "case.", "step."))] == [
+        method for _, method, _ in SEQUENCE[2:]
+    ]
+
+
+def test_codex_shows_the_model_our_tools_and_instructions(run: Callable[[ScriptedModel], list[Json]]) -> None:
+    with ScriptedModel([say("nothing to do")]) as model:
+        run(model)
+    space = next(one for one in model.requests[0]["tools"] if one.get("name") == NAMESPACE)
+    assert "work.brief" in space["description"]
+    shown = {tool["name"]: tool for tool in space["tools"]}
+    assert len(shown) == 10 and "orchestrator_call" in shown
+    assert "step.check(case_id: id(case)" in shown["orch_task"]["description"]
