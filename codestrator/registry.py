@@ -147,9 +147,10 @@ def digest(name: str, want: Params) -> str:
 
 
 def _run_flow(flow: Flow, do: Handler, want: Params, keyed: bool) -> dict[str, Any]:
-    if keyed and (repeated := receipts.repeated(flow.read(), flow.intent_id, flow.params_digest, flow.method)):
+    known = keyed and flow.store.initialised  # the first initialisation has nothing to look into
+    if known and (repeated := receipts.repeated(flow.read(), flow.intent_id, flow.params_digest, flow.method)):
         return repeated
-    result = present(do.run(flow, resolve(flow.read(), want)))
+    result = present(do.run(flow, resolve(flow.read(), want) if any(params.id_fields(want)) else want))
     if keyed:
         flow.transact(lambda tx: receipts.keep(tx, flow.intent_id, flow.method, flow.params_digest, result))
     return result
