@@ -5,7 +5,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pygit2
 import pytest
+from pygit2.enums import ConfigLevel
 
 from tests.actors import Actor, SteeredClock
 
@@ -33,6 +35,8 @@ def sealed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
         "TERM": "dumb",
     }.items():
         monkeypatch.setenv(name, value)
+    for level in (ConfigLevel.GLOBAL, ConfigLevel.XDG, ConfigLevel.SYSTEM):  # libgit2 looked them up when it was loaded
+        pygit2.settings.search_path[level] = str(home) if level == ConfigLevel.GLOBAL else ""
     return home
 
 
