@@ -248,17 +248,21 @@ class World(Protocol):
     common_dir: Path
     cwd: Path
     bare: bool
-    git: Git
-    worktrees: Worktrees
-    branches: Branches
     live: Live
-    tmux: Tmux
     files: Files
     notes: Notes
     settings: Settings
     store: Any  # codestrator.store.Store
     cancelled: threading.Event
 
+    @property
+    def git(self) -> Git: ...
+    @property
+    def worktrees(self) -> Worktrees: ...
+    @property
+    def branches(self) -> Branches: ...
+    @property
+    def tmux(self) -> Tmux: ...
     def roots(self) -> tuple[str, ...]:
         """Absolute folders that caller-given paths may lie in: the main worktree and every linked one."""
         ...
