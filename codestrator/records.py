@@ -107,6 +107,7 @@ class Step(Part, frozen=True, kw_only=True):
     checkpoint_id: str | None = None
     checked_by: str | None = None
     checked_at: str | None = None
+    was: tuple[int, str] | None = None  # the number it had, and the machine that gave it, before a merge moved it
 
 
 class Hold(Part, frozen=True, kw_only=True):
