@@ -99,3 +99,10 @@ def check_root_of(tx: Tx, task: Task) -> None:
     """Refuse a child that would change the plan outside of its scope."""
     if tx.caller.kind == "child" and tx.caller.thread_id:
         check_scope(tx, task, tx.require(Thread, tx.caller.thread_id))
+
+
+def owns(tx: Tx, session_id: str) -> bool:
+    """Whether the caller works for that session: as its root, as a person, or as one of its threads."""
+    if tx.caller.kind == "operator" or session_id == tx.caller.session_id:
+        return True
+    return tx.caller.kind == "root" and tx.live.mine(session_id)
