@@ -5,7 +5,7 @@ from pathlib import Path
 
 from codestrator.errors import Conflict, External
 from codestrator.ports import Contention, Git, Move
-from codestrator.world.git import displayed
+from codestrator.world.git import displayed, gist
 from codestrator.world.snapshots import identity
 
 NONE = "0" * 40
@@ -65,7 +65,7 @@ class GitBranches:
         stdin = "".join(f"{line}\0" for line in lines).encode()
         status, _, err = self._git.try_run("update-ref", "--stdin", "-z", stdin=stdin, hooks=True)
         if status and any(words in err for words in CONTENTION):
-            raise Contention(err.strip()[-300:])
+            raise Contention(gist(err))
         if status:
             raise _failed("update-ref", status, err, "the refs to move, and no reference-transaction hook to refuse")
 
@@ -80,7 +80,7 @@ def _line(move: Move) -> str:
 
 def _failed(command: str, status: int, err: str, expected: str) -> External:
     return External(
-        f"git {command} ended with status {status}, expected {expected}: {err.strip()[-300:]}",
+        f"git {command} ended with status {status}, expected {expected}: {gist(err)}",
         hint="Read the message of git in details.stderr_tail.",
         program="git",
         exit_status=status,

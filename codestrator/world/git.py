@@ -53,7 +53,7 @@ class GitProgram:
         status, out, err = self.try_run(*arguments, at=at, stdin=stdin, env=env, seconds=seconds, hooks=hooks)
         if status:
             raise External(
-                f"git {arguments[0]} ended with status {status}, expected 0: {err.strip()[-300:]}",
+                f"git {arguments[0]} ended with status {status}, expected 0: {gist(err)}",
                 hint="Read the message of git in details.stderr_tail.",
                 program="git",
                 exit_status=status,
@@ -110,6 +110,12 @@ def _complete(
                 os.killpg(process.pid, signal.SIGKILL)
             raise
         return process.returncode, out, err
+
+
+def gist(err: str) -> str:
+    """The beginning and the end of what a program said: git says first what is wrong, a hook of the user last."""
+    said = err.strip()
+    return said if len(said) <= 400 else f"{said[:200]} … {said[-200:]}"
 
 
 def displayed(name: str) -> str:

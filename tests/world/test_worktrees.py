@@ -103,9 +103,7 @@ def test_adding_over_something_that_is_there_is_refused(world: LocalWorld, repo:
     assert world.worktrees.changes(linked) == []
 
 
-def test_a_failed_add_leaves_nothing_and_nobodys_folder_is_taken(
-    world: LocalWorld, repo: Path, linked: Path
-) -> None:
+def test_a_failed_add_leaves_nothing_and_nobodys_folder_is_taken(world: LocalWorld, repo: Path, linked: Path) -> None:
     with pytest.raises(External):
         world.worktrees.add(linked.with_name("zwei"), "feature/küche", reason="that branch is checked out already")
     assert not linked.with_name("zwei").exists()
