@@ -11,16 +11,19 @@ import msgspec
 import pygit2
 
 from codestrator import SCHEMA
-from codestrator.clock import Clock
+from codestrator.clock import Clock, rfc3339
 from codestrator.errors import Busy, External, InvalidParams, NotFound, UnreadableState, WrongState
 from codestrator.model import Document
 from codestrator.ports import Contention, Move
+from codestrator.store.configuration import open_repository
 from codestrator.store.documents import LOCKS, STATE, Layout, canonical, newer
 from codestrator.store.journal import Operation, journal
 from codestrator.store.objects import BLOB, Entry, Node, Objects, Picture
 from codestrator.store.refs import Gate, Refs
 from codestrator.store.rowcache import RowCache
+from codestrator.store.tips import Tip, Tips
 from codestrator.store.transaction import Stamp, Transaction, moves_of
+from codestrator.store.upkeep import Upkeep
 
 T = TypeVar("T")
 Mover = Callable[[Sequence[Move]], None]
@@ -50,6 +53,8 @@ class Store:
         self.objects = Objects(common_dir, RowCache(private / "cache", kinds), durable=durable)
         self.refs = Refs(self.objects, common_dir)
         self.gate_lock = Gate(private / "gate", gate_seconds)
+        self.upkeep = Upkeep(common_dir, open_repository)
+        self.recent = Tips(private / "tips")
         self._layouts = {ref: Layout(ref, kinds) for ref in (STATE, LOCKS)}
         self._latest: dict[str, Picture] = {}
 
@@ -74,6 +79,7 @@ class Store:
         made = False
         for ref, name in ((STATE, "state"), (LOCKS, "locks")):
             if self.refs.read(ref) is None:
+                self._refuse_vanished(ref)
                 meta = self.objects.write_blob(canonical({"id": "meta", "schema": SCHEMA, "authority": "local"}))
                 root = self.objects.write_tree({b"meta.json": Entry(BLOB, meta)})
                 commit = self.commit(root, [], 1, f"workspace.init {name}\n\nMachine: {self.machine}\n")
@@ -88,6 +94,7 @@ class Store:
     def _picture(self, ref: str) -> Picture:
         tip = self.refs.read(ref)
         if tip is None:
+            self._refuse_vanished(ref)
             raise WrongState(
                 "this repository has no codestrator state, expected one that was initialised",
                 hint="Call workspace.init.",
@@ -98,6 +105,19 @@ class Store:
         if latest is None or latest.commit != tip:
             latest = self._latest[ref] = self._read_commit(ref, tip)
         return latest
+
+    def _refuse_vanished(self, ref: str) -> None:
+        """A ref that is not there, but was: making a new one would hide what it held."""
+        last = next((tip.state if ref == STATE else tip.locks for tip in self.recent.recent()), None)
+        if last is not None:
+            raise UnreadableState(
+                f"'{ref}' has vanished, expected it at '{last}' or later",
+                hint="Run doctor.check to see what is damaged and what can be repaired.",
+                ref=ref,
+                document=ref,
+                reason="the ref is missing",
+                last_seen=last,
+            )
 
     def _read_commit(self, ref: str, commit: str) -> Picture:
         try:
@@ -218,6 +238,10 @@ class Store:
         mover(moves_of(transaction, ours, seen))
         for picture in pictures:
             self._latest[picture.layout.ref] = picture
+        state, locks = (ours[ref].new if ref in ours else _tip(transaction, ref) for ref in (STATE, LOCKS))
+        self.recent.note(Tip(rfc3339(transaction.now.at), str(state), str(locks)))
+        documents = sum(len(transaction.changes(ref)) for ref in ours)
+        self.upkeep.after({picture.layout.ref: picture.counter for picture in pictures}, documents)
 
     def _picture_of(self, transaction: Transaction, ref: str) -> Picture:
         return transaction._pictures[ref]
@@ -259,9 +283,11 @@ class Store:
 
     def maintain(self) -> None:
         """Pack what was written since the last time, now."""
+        self.upkeep.maintain()
 
     def close(self) -> None:
         """End what runs in the background, and let go of the repository."""
+        self.upkeep.close()
         self.objects.close()
 
 
