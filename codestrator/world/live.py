@@ -10,8 +10,8 @@ import weakref
 from pathlib import Path
 
 from codestrator.clock import Clock, rfc3339
-from codestrator.errors import External
 from codestrator.ports import Beat
+from codestrator.world.files import failed, make_private
 
 RECORD_BYTES = 256  # always the same length, so that one write replaces another without a moment in between
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
@@ -88,14 +88,10 @@ class LiveFolder:
 
     def _open(self, name: str) -> int:
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._folder)
             return os.open(self._path(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise External(
-                f"'{self._path(name)}' could not be opened: {error.strerror}, expected a sign of life to be written",
-                hint="Look at the free space and the permissions of the repository.",
-                program="file system",
-            ) from None
+            raise failed(self._path(name), "opened", error) from None
 
     def _is_path(self, name: str, handle: int) -> bool:
         try:

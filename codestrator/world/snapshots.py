@@ -7,6 +7,7 @@ from pathlib import Path
 
 from codestrator.errors import WrongState
 from codestrator.ports import Git, Snapshot
+from codestrator.world.files import make_private
 from codestrator.world.git import displayed
 
 
@@ -17,7 +18,7 @@ def take(git: Git, path: Path, private: Path, message: str, max_untracked_bytes:
         raise WrongState(f"'{path}' has no commit checked out, expected one", hint="Make a first commit.")
     head = head.strip()
     branch = git.try_run("symbolic-ref", "--quiet", "--short", "HEAD", at=path)[1].strip() or None
-    private.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(private)
     with tempfile.TemporaryDirectory(dir=private, prefix="snapshot-") as place:
         index = Path(place) / "index"
         source = Path(git.run("rev-parse", "--absolute-git-dir", at=path)) / "index"

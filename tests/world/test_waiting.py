@@ -1,0 +1,102 @@
+"""Waiting ends with the first change, with its time, or when the call is cancelled; never later."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from codestrator.ids import mint
+from codestrator.records import Message
+from codestrator.store import Stamp
+from codestrator.world import LocalWorld, open_world
+
+
+def change(world: LocalWorld) -> None:
+    """Publish one document."""
+    message = Message(
+        id=mint("msg"),
+        sender_thread_id="thr-0",
+        receiver_thread_id="thr-1",
+        session_id="ses-0",
+        text="x",
+        status="pending",
+    )
+    stamp = Stamp("inbox.send", mint("op"), "test", None, None, world.settings.machine)
+    world.store.transact(lambda tx: tx.put(message), stamp=stamp)
+
+
+@pytest.fixture
+def writer(repo: Path) -> Iterator[LocalWorld]:
+    """Another world on the same repository."""
+    opened = open_world(repo)
+    yield opened
+    opened.close()
+
+
+def test_a_wait_without_change_ends_with_its_time(world: LocalWorld) -> None:
+    start = time.monotonic()
+    assert not world.wait_for_change(0.1)
+    assert 0.1 <= time.monotonic() - start < 5
+
+
+def test_no_time_is_no_wait(world: LocalWorld) -> None:
+    assert not world.wait_for_change(0)
+    assert list(world.waiting(0)) == []
+
+
+def test_a_change_by_another_ends_the_wait(world: LocalWorld, writer: LocalWorld) -> None:
+    start = time.monotonic()
+    later = threading.Timer(0.2, change, (writer,))
+    later.start()
+    assert world.wait_for_change(30)
+    assert time.monotonic() - start < 10
+    later.join()
+
+
+def test_a_cancelled_call_stops_waiting_and_no_other_does(world: LocalWorld, writer: LocalWorld) -> None:
+    cancelled, start = threading.Event(), time.monotonic()
+    mine, others = world.for_call(cancelled), world.for_call(threading.Event())
+    threading.Timer(0.1, cancelled.set).start()
+    assert not mine.wait_for_change(30)
+    assert list(mine.waiting(30)) == []
+    assert time.monotonic() - start < 10
+    threading.Timer(0.1, change, (writer,)).start()
+    assert others.wait_for_change(30)
+
+
+def test_looks_come_again_after_each_change_until_the_time_is_over(world: LocalWorld) -> None:
+    left: list[float] = []
+    for one in world.waiting(0.5):
+        left.append(one)
+        if len(left) <= 3:
+            change(world)
+    assert len(left) == 4
+    assert left == sorted(left, reverse=True) and 0 < left[-1] <= left[0] <= 0.5
+
+
+def test_a_change_during_a_look_is_not_slept_over(world: LocalWorld, writer: LocalWorld) -> None:
+    start = time.monotonic()
+    looks = world.waiting(30)
+    next(looks)
+    change(writer)
+    next(looks)
+    assert time.monotonic() - start < 0.9  # the rest between two looks is up to a second
+
+
+def test_calls_of_one_process_share_locks_and_store(world: LocalWorld) -> None:
+    one = world.for_call(threading.Event())
+    assert one.live.take("ses-7k2m9q4d1x")
+    assert world.live.mine("ses-7k2m9q4d1x")
+    assert (one.store, one.notes, one.settings) == (world.store, world.notes, world.settings)
+
+
+def test_a_closed_world_has_written_its_notes(repo: Path) -> None:
+    from tests.conftest import git
+
+    world = open_world(repo)
+    world.store.initialise()
+    world.notes.add(git("rev-parse", "HEAD", at=repo), {"case": "case-7k2m9q4d1x"})
+    world.close()
+    assert "case-7k2m9q4d1x" in git("notes", "--ref=codestrator", "show", at=repo)
