@@ -121,10 +121,10 @@ class Tx:
     def rows(self, kind: type[Document]) -> Iterator[Any]:
         return self._base.rows(kind)
 
-    def where(self, kind: type[Document], **equals: Any) -> list[Any]:
+    def where(self, kind: type[Document], /, **equals: Any) -> list[Any]:
         return self._base.where(kind, **equals)
 
-    def found(self, kind: type[D], **equals: Any) -> list[D]:
+    def found(self, kind: type[D], /, **equals: Any) -> list[D]:
         """The documents of `where`."""
         return [self._base.require(kind, row.id) for row in self._base.where(kind, **equals)]
 

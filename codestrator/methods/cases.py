@@ -280,7 +280,7 @@ class Proof(Params, frozen=True, kw_only=True):
     exit_status: int | None = None
     commit: Short | None = None
     tree: Short | None = None
-    duration_seconds: Annotated[float | None, Meta(ge=0)] = None
+    duration_seconds: Annotated[float, Meta(ge=0)] | None = None
     note: Short | None = None
 
 

@@ -22,7 +22,7 @@ class Update(Params, frozen=True, kw_only=True):
     task_id: TaskId
     title: Title | None = None
     description: Summary | None = None
-    priority: Annotated[int | None, Meta(ge=-1000, le=1000)] = None
+    priority: Annotated[int, Meta(ge=-1000, le=1000)] | None = None
     assignee_session: Annotated[str | None, Meta(extra={"blank": True}, description="empty text clears it")] = None
     next_action: Summary | None = None
     depends_on: Annotated[tuple[TaskId, ...] | None, Meta(description="replaces")] = None

@@ -149,7 +149,7 @@ class Transaction:
         _, changes = self._side(kind)
         return [row_of(document) for of, document, _ in list(changes.values()) if of is kind and document is not None]
 
-    def where(self, kind: type[Document], **equals: Any) -> list[Any]:
+    def where(self, kind: type[Document], /, **equals: Any) -> list[Any]:
         """The rows whose attributes equal all that is given."""
         picture, changes = self._side(kind)
         (first, value), *others = equals.items()
