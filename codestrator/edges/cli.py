@@ -1,0 +1,285 @@
+"""`git codestrator`: the verbs, and every method of the table as a command.
+
+It parses, calls and prints. Nothing heavy is imported before it is needed: help of the whole program needs only the
+table.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from codestrator import __version__, table
+from codestrator.edges import derived
+from codestrator.edges.context import Context
+from codestrator.errors import CodestratorError, InvalidParams
+
+PROGRAM = "git-codestrator"
+COMPLETE = "_GIT_CODESTRATOR_COMPLETE"
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+TIMED_OUT, INTERRUPTED = 5, 130
+VERBS: dict[str, click.Command] = {}
+
+# Git's own completion asks a function named after the subcommand, with the words of the whole line in `words`.
+THROUGH_GIT = f"""
+_git_codestrator() {{
+    local IFS=$'\\n' line
+    for line in $(env COMP_WORDS="{PROGRAM} ${{words[*]:2}}" COMP_CWORD=$((cword-1)) \\
+            {COMPLETE}=bash_complete {PROGRAM}); do
+        COMPREPLY+=("${{line#*,}} ")
+    done
+}}
+"""
+
+
+class Root(click.Group):
+    """The verbs, then the nouns of the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*VERBS, *(noun for noun in derived.nouns() if noun not in VERBS)]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in VERBS:
+            return VERBS[name]
+        if name in table.METHODS:
+            return derived.command(name, answer)
+        return derived.Noun((name,), answer) if name in derived.nouns() else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], [*self.list_commands(ctx), *table.METHODS], 1)
+            tail = f"nearest is '{close[0]}'" if close else "expected one of those that -h lists"
+            ctx.fail(f"unknown command '{args[0]}', {tail}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Without making any command of a method: they would import what none of this needs."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(90)) for name, one in VERBS.items()])
+        with formatter.section("Methods, each a command"):
+            lines = ((noun, ", ".join(derived.words(noun))) for noun in derived.nouns())
+            formatter.write_dl([one for one in lines if one[1]])
+
+
+def verb(name: str, *params: click.Parameter) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function that is given the context and its own parameters."""
+
+    def make(function: Callable[..., None]) -> Callable[..., None]:
+        def run(ctx: click.Context, /, **given: Any) -> None:
+            function(ctx.ensure_object(Context), **given)
+
+        everything = [*params, *derived.common()]
+        VERBS[name] = click.Command(name, None, click.pass_context(run), everything, function.__doc__)
+        return function
+
+    return make
+
+
+def answer(context: Context, method: str, result: Mapping[str, Any]) -> None:
+    """Print a result for whoever reads it; a wait that ended without what it waited for has its own status."""
+    from codestrator.edges import plain
+
+    if context.json:
+        _out(plain.success(method, result))
+    elif sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        from codestrator.edges import screens
+
+        screens.show(method, result, coloured=context.coloured())
+    else:
+        for line in plain.render(method, result):
+            _out(line)
+    if result.get("timed_out") is True:
+        raise click.exceptions.Exit(TIMED_OUT)
+
+
+def _out(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+@verb("status", click.Option(["--check"], is_flag=True, help="Exit 6 if something needs a person."))
+def status(context: Context, check: bool) -> None:
+    """One screen: who works where on what, what needs you, what to call next."""
+    from codestrator.edges import verbs
+
+    found = verbs.status(context)
+    if check and context.json:
+        verbs.check(found)
+    answer(context, "status", found)
+    if check:
+        verbs.check(found)
+
+
+@verb("next")
+def following(context: Context) -> None:
+    """The next step, or the cases that are ready."""
+    from codestrator.edges import verbs
+
+    found = verbs.following(context)
+    answer(context, context.method, found)
+
+
+@verb("brief", click.Option(["--tokens"], type=int, metavar="N", help="At most so many tokens (300 to 8000)."))
+def brief(context: Context, tokens: int | None) -> None:
+    """Where was I: for a person or an agent, within a budget of tokens."""
+    answer(context, "work.brief", context.call("work.brief", {"token_budget": tokens} if tokens is not None else {}))
+
+
+class Resume(derived.Noun):
+    """`resume` lists what can be taken up, `resume ses-…` takes it; the methods below it stay as they are."""
+
+    def __init__(self) -> None:
+        super().__init__(("resume",), answer)
+        self.bare = "resume.candidates.list"
+        self.no_args_is_help, self.invoke_without_command = False, True
+        self.help = self.short_help = "Sessions that can be taken up again; `resume ses-…` takes one."
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if not name.startswith("ses-"):
+            return super().get_command(ctx, name)
+
+        def take(ctx: click.Context, /, force: bool, reason: str | None) -> None:
+            from codestrator.edges import verbs
+
+            context = ctx.ensure_object(Context)
+            answer(context, "resume.candidates.attach", verbs.take(context, name, force, reason))
+
+        params = [
+            click.Option(["--force"], is_flag=True, help="Although it may still be alive elsewhere; needs --reason."),
+            click.Option(["--reason"], metavar="TEXT"),
+        ]
+        text = "Take the session over."
+        return click.Command(name, None, click.pass_context(take), [*params, *derived.common()], text)
+
+
+VERBS["resume"] = Resume()
+
+
+@verb(
+    "undo",
+    click.Argument(["count"], type=click.IntRange(1, 20), default=1, metavar="[N]"),
+    click.Option(["--yes"], is_flag=True, help="Do not ask."),
+    click.Option(["--dry-run"], is_flag=True, help="Only show what would be taken back."),
+)
+def undo(context: Context, count: int, yes: bool, dry_run: bool) -> None:
+    """Take back the session's last operations, after showing them."""
+    from codestrator.edges import verbs
+
+    shown = verbs.preview(context, count)
+    if dry_run:
+        answer(context, "journal.undo", shown)
+        return
+    if not yes:
+        if context.json or not sys.stdin.isatty():
+            raise InvalidParams(
+                "'--yes' is missing, and without a terminal nobody can be asked",
+                hint="Look with --dry-run first.",
+                field="yes",
+                found="nothing",
+                expected="--yes",
+            )
+        answer(context, "journal.undo", shown)
+        click.confirm("Take this back?", abort=True, err=True)
+    answer(context, "journal.undo", verbs.undo(context, shown))
+
+
+@verb("demo", click.Option(["--keep"], is_flag=True, help="Keep the clone to look around in it."))
+def demo(context: Context, keep: bool) -> None:
+    """Two sessions at work in a throw-away clone."""
+    from codestrator.edges import demo
+
+    demo.run(keep=keep, source=context.folder)
+
+
+@verb("mcp")
+def mcp(context: Context) -> None:
+    """Serve the tools of MCP on standard input and output."""
+    from codestrator.edges import server
+
+    server.serve(context.folder)
+
+
+@verb("completion", click.Argument(["shell"], type=click.Choice(("bash", "zsh", "fish"))))
+def completion(context: Context, shell: str) -> None:
+    """Print the completion script of a shell."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    _out(kind(program(), {}, PROGRAM, COMPLETE).source() + (THROUGH_GIT if shell == "bash" else ""))
+
+
+def program() -> click.Group:
+    """The whole command."""
+    text = "Coordinate parallel coding agents in one Git repository."
+    version = click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."
+    )
+    return Root(PROGRAM, params=[*derived.common(), version], help=text, context_settings=SETTINGS)
+
+
+def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        _out(f"git-codestrator {__version__}")
+        ctx.exit()
+
+
+def run(arguments: Sequence[str]) -> int:
+    """One command line; the exit status. Refusals are told on standard error, or as JSON on standard output."""
+    context = Context()
+    try:
+        done = program().main(list(arguments), PROGRAM, COMPLETE, standalone_mode=False, obj=context)
+        sys.stdout.flush()
+        return done if isinstance(done, int) else 0
+    except CodestratorError as error:
+        return _refuse(context, error)
+    except click.ClickException as error:
+        return _refuse_usage(context, error, "--json" in arguments)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read this has seen enough; Python's own flush at the end must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _refuse(context, context.unforeseen(error))
+    finally:
+        context.close()
+
+
+def _refuse(context: Context, error: CodestratorError) -> int:
+    from codestrator.edges import plain
+
+    if context.json:
+        _out(plain.refusal(context.method, error.as_dict()))
+        return error.exit_status
+    sys.stderr.write(f"{error.code}: {plain.visible(error.message)}\n")
+    if error.hint:
+        sys.stderr.write(f"{plain.visible(error.hint)}\n")
+    for one in error.details.get("candidates", ()):
+        sys.stderr.write(f"  {plain.cell(one.get('id'))}  {plain.cell(one.get('title'))}\n")
+    return error.exit_status
+
+
+def _refuse_usage(context: Context, error: click.ClickException, as_json: bool) -> int:
+    """What click refuses has the form of any other refusal."""
+    context.json = context.json or as_json
+    where = error.ctx if isinstance(error, click.UsageError) else None
+    message = error.format_message().rstrip(".")
+    hint = f"Run {where.command_path} -h." if where else None
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and not context.json:
+        sys.stderr.write(error.format_message() + "\n")
+        return error.exit_code
+    return _refuse(context, InvalidParams(message[:1].lower() + message[1:], hint=hint))
+
+
+def main() -> None:
+    """The entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,244 @@
+"""Commands read off the table: a method `a.b.c` is `a b c`, its parameters are the options.
+
+Options are made when a method's own command is asked for, so that no other command waits for what they import.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from codestrator import table
+from codestrator.edges.context import Context
+from codestrator.errors import CodestratorError, InvalidParams
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from codestrator.params import Shape
+
+    AnyType = click.ParamType[Any]
+else:
+    AnyType = click.ParamType  # takes no subscript before click 8.4
+
+LIST = "list"
+OFFERED = 50
+ENVIRONMENT = {"session": "CODESTRATOR_SESSION_ID", "thread": "CODESTRATOR_THREAD_ID"}
+Answer = Callable[[Context, str, Mapping[str, Any]], None]
+
+
+def nouns() -> tuple[str, ...]:
+    """The first words of the methods, in the order of the table."""
+    return tuple(dict.fromkeys(name.split(".")[0] for name in table.METHODS))
+
+
+def words(*path: str) -> tuple[str, ...]:
+    """The words that may follow those of `path`, as a command line has them; those not in this version left out."""
+    start = ".".join((*path, ""))
+    shown = (name for name, method in table.METHODS.items() if name.startswith(start) and method.does)
+    return tuple(dict.fromkeys(name[len(start) :].split(".")[0].replace("_", "-") for name in shown))
+
+
+def common() -> list[click.Parameter]:
+    """The options that every command takes; each is kept in the context, wherever on the line it stands."""
+
+    def keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+        given = ctx.get_parameter_source(parameter.name or "") != click.core.ParameterSource.DEFAULT
+        if value is not None and given:
+            setattr(ctx.ensure_object(Context), parameter.name or "", value)
+
+    def option(*names: str, **how: Any) -> click.Option:
+        return click.Option(names, expose_value=False, callback=keep, **how)
+
+    return [
+        option("--json", is_flag=True, help="Print the result or the refusal as one JSON object."),
+        option("--session", metavar="ID", envvar=ENVIRONMENT["session"], help="The session to speak for."),
+        option("--thread", metavar="ID", envvar=ENVIRONMENT["thread"], help="The thread to speak for."),
+        option("--repo", metavar="FOLDER", type=click.Path(path_type=Path), help="A folder of the repository."),
+        option("--color", type=click.Choice(("auto", "always", "never")), help="When to use colour."),
+    ]
+
+
+class Noun(click.Group):
+    """The methods that begin with the same words; without a further word it lists, if it can."""
+
+    def __init__(self, path: tuple[str, ...], answer: Answer) -> None:
+        self.path = path
+        self.answer = answer
+        name = ".".join(path)
+        listing = f"{name}.{LIST}"
+        self.bare = name if name in table.METHODS else listing if listing in table.METHODS else ""
+        has_bare = bool(self.bare and table.METHODS[self.bare].does)
+        super().__init__(
+            path[-1].replace("_", "-"),
+            invoke_without_command=has_bare,
+            no_args_is_help=not has_bare,
+            params=[*(_options(self.bare) if name == self.bare else ()), *common()],
+            short_help=", ".join(words(*path)),
+            callback=click.pass_context(self._bare),
+        )
+
+    def _bare(self, ctx: click.Context, /, **given: Any) -> None:
+        if ctx.invoked_subcommand is None:
+            context = ctx.ensure_object(Context)
+            self.answer(context, self.bare, context.call(self.bare, gathered(self.bare, given)))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(words(*self.path))
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        path = (*self.path, name.replace("-", "_"))
+        if any(one.startswith(".".join((*path, ""))) for one in table.METHODS):
+            return Noun(path, self.answer)
+        full = ".".join(path)
+        return command(full, self.answer) if full in table.METHODS else None
+
+
+def command(name: str, answer: Answer) -> click.Command:
+    """The command of one method; one that is not in this version takes anything, and says so."""
+
+    def run(ctx: click.Context, /, **given: Any) -> None:
+        context = ctx.ensure_object(Context)
+        answer(context, name, context.call(name, gathered(name, given)))
+
+    word = name.rpartition(".")[2].replace("_", "-")
+    if not table.METHODS[name].does:
+        rest = click.Argument(["rest"], nargs=-1, expose_value=False)
+        settings = {"ignore_unknown_options": True}
+        return click.Command(
+            word, settings, click.pass_context(run), [rest, *common()], "Not in this version.", hidden=True
+        )
+    from codestrator import registry
+
+    params = [click.Argument(["values"], nargs=-1, metavar="[VALUE]..."), *_options(name), *common()]
+    text = f"{registry.summary(name)}\n\n{registry.details(name)}".strip()
+    return click.Command(
+        word, None, click.pass_context(run), params, text, epilog=_epilog(name), short_help=registry.summary(name)
+    )
+
+
+def _epilog(name: str) -> str:
+    from codestrator import registry
+
+    required = [shape.name for shape in registry.shapes(name) if shape.required]
+    return f"Without names, in this order: {', '.join(required)}." if required else ""
+
+
+def _options(name: str) -> list[click.Parameter]:
+    from codestrator import registry
+
+    found: list[click.Parameter] = [_option(shape) for shape in registry.shapes(name)]
+    method = table.METHODS[name]
+    if method.at:
+        found.append(click.Option(["--at"], metavar="OP", help="Answer as of that operation."))
+    if method.kind != "read":
+        found.append(click.Option(["--idempotency-key"], metavar="TEXT", help="The same key repeats nothing."))
+    found.append(
+        click.Option(["--params", "all_params"], metavar="JSON|-", type=Json(), help="All parameters at once.")
+    )
+    return found
+
+
+def _option(shape: "Shape") -> click.Option:
+    inner = shape.item if shape.form == "list" and shape.item else shape
+    name = shape.name.replace("_", "-")
+    notes = [shape.description] if shape.description else []
+    notes += ["required"] if shape.required else []
+    notes += [f"default {shape.default}"] if shape.default not in (None, (), "", {}, False) else []
+    notes += ["may be repeated"] if shape.form == "list" else []
+    text = "; ".join(notes)
+    if shape.form == "bool":
+        return click.Option([f"--{name}/--no-{name}", shape.name], default=None, help=text)
+    kind = KINDS_OF_FORM.get(inner.form)
+    metavar: str | None = inner.type_text.upper()
+    if inner.form == "enum":
+        kind, metavar = click.Choice(inner.choices, case_sensitive=False), None
+    elif inner.form == "id":
+        kind = Id(inner.prefixes)
+    return click.Option(
+        [f"--{name}", shape.name], type=kind, metavar=metavar, multiple=shape.form == "list", default=None, help=text
+    )
+
+
+def gathered(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a call: `--params`, options over them, and values without names for what is still required."""
+    from codestrator import registry
+
+    found = given.get("all_params")
+    if found is not None and not isinstance(found, dict):
+        raise InvalidParams("'--params' is no JSON object, expected one", field="params", expected="an object")
+    fields: dict[str, Any] = dict(found or {})
+    for key, value in given.items():
+        if key not in ("all_params", "values") and value is not None and value != ():
+            fields[key] = list(value) if isinstance(value, tuple) else value
+    open_shapes = [shape for shape in registry.shapes(name) if shape.required and shape.name not in fields]
+    values = list(given.get("values") or ())
+    for shape, value in zip(open_shapes, values, strict=False):
+        given_as = [value] if shape.form == "list" else value
+        fields[shape.name] = _option(shape).type_cast_value(click.get_current_context(), given_as)
+        if shape.form == "list":
+            fields[shape.name] = list(fields[shape.name])
+    if extra := values[len(open_shapes) :]:
+        raise InvalidParams(
+            f"unexpected value '{extra[0][:80]}' for {name}, expected options",
+            hint=f"Run git codestrator {name.replace('.', ' ').replace('_', '-')} -h.",
+            field="values",
+            found=extra[0][:80],
+        )
+    return fields
+
+
+class Json(AnyType):
+    """JSON, `@file` with JSON in it, or `-` for standard input; what is plainly no JSON is taken as a text."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            if value == "-":
+                return json.loads(click.get_text_stream("stdin", encoding="utf-8").read())
+            if value.startswith("@"):
+                return json.loads(Path(value[1:]).read_text(encoding="utf-8"))
+            return json.loads(value)
+        except (OSError, UnicodeDecodeError) as error:
+            self.fail(f"'{value}' cannot be read: {error}", param, ctx)
+        except ValueError as error:
+            if value == "-" or value.lstrip()[:1] in ("{", "[", "@"):
+                self.fail(f"not JSON: {error}", param, ctx)
+            return value
+
+
+class Id(AnyType):
+    """An id or its beginning; completion offers those of the repository."""
+
+    name = "id"
+
+    def __init__(self, prefixes: tuple[str, ...]) -> None:
+        self.prefixes = prefixes
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list["CompletionItem"]:
+        from click.shell_completion import CompletionItem
+
+        try:
+            found = list(self._known(ctx.ensure_object(Context), incomplete))
+        except CodestratorError:
+            return []
+        return [CompletionItem(one, help=title) for one, title in found[:OFFERED]]
+
+    def _known(self, context: Context, start: str) -> Iterator[tuple[str, str]]:
+        from codestrator import ids
+        from codestrator.edges.plain import cell
+        from codestrator.records import KINDS
+
+        tx = context.tx()
+        for name in dict.fromkeys(ids.KIND_OF_PREFIX[prefix] for prefix in self.prefixes):
+            for row in tx.rows(KINDS[name]) if name in KINDS else ():
+                if row.id.startswith(start) and ids.prefix_of(row.id) in self.prefixes:
+                    yield row.id, cell(getattr(row, "title", None) or getattr(row, "slug", None) or "")
+
+
+KINDS_OF_FORM: dict[str, AnyType] = {"int": click.INT, "number": click.FLOAT, "json": Json(), "object": Json()}

@@ -1,0 +1,118 @@
+"""What the verbs of the command line put together from several methods; each returns what is shown, or its JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from codestrator.edges.context import Context
+from codestrator.errors import CodestratorError, Diverged, InvalidParams, WrongState
+
+SHOWN = 50
+READY_SHOWN = 10
+
+
+def status(context: Context) -> dict[str, Any]:
+    """Who works where on what, what is held, what needs a person, and what to call next."""
+    sessions = context.call("session.list", {"limit": SHOWN})["items"]
+    cases = [_case(one) for state in ("in_progress", "blocked") for one in _cases(context, state)]
+    locks = context.call("lock.list", {"limit": SHOWN})["items"]
+    needs = [*_suspended(sessions), *_blocked(cases)]
+    context.method = "status"
+    return {"sessions": sessions, "cases": cases, "locks": locks, "needs": needs, "next": _calls(sessions, cases)}
+
+
+def _cases(context: Context, state: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = context.call("task.list", {"level": "case", "status": state, "limit": SHOWN})["items"]
+    return found
+
+
+def _case(task: Mapping[str, Any]) -> dict[str, Any]:
+    known = ("id", "status", "title", "priority", "owner_session_id", "owner_thread_id", "begun_at", "next_action")
+    steps = f"{task.get('steps_done', 0)}/{task.get('steps_total', 0)}"
+    return {name: task[name] for name in known if name in task} | {"steps": steps}
+
+
+def _suspended(sessions: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [
+        {
+            "what": f"'{one['session']['id']}' fell silent with work in its hands",
+            "call": f"git codestrator resume {one['session']['id']}",
+        }
+        for one in sessions
+        if one.get("liveness") == "suspended" and (one.get("active_cases") or one.get("held_leases"))
+    ]
+
+
+def _blocked(cases: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [
+        {
+            "what": f"'{one['id']}' is blocked" + (f": {one['next_action']}" if one.get("next_action") else ""),
+            "call": f"git codestrator task get --task-id {one['id']}",
+        }
+        for one in cases
+        if one["status"] == "blocked"
+    ]
+
+
+def _calls(sessions: list[dict[str, Any]], cases: list[dict[str, Any]]) -> list[str]:
+    if not sessions:
+        return ["git codestrator session open --intent new_work"]
+    return ["git codestrator brief", "git codestrator next"] if cases else ["git codestrator next"]
+
+
+def check(found: Mapping[str, Any]) -> None:
+    """Refuse if something needs a person, as `status --check` does."""
+    if found["needs"]:
+        raise Diverged(
+            f"{len(found['needs'])} things need a person, expected none: {found['needs'][0]['what']}",
+            hint=f"Run {found['needs'][0]['call']}.",
+            documents=[one["what"] for one in found["needs"]],
+        )
+
+
+def following(context: Context) -> dict[str, Any]:
+    """The next step of the session's work; where there is none, or no session, the cases that are ready."""
+    try:
+        found = context.call("resume.next")
+    except InvalidParams as error:
+        if error.details.get("field") != "session_id":
+            raise
+        found = {}
+    result = found or context.call("task.ready", {"limit": READY_SHOWN})
+    context.method = "next" if found else "task.ready"
+    return result
+
+
+def take(context: Context, target: str, force: bool, reason: str | None) -> dict[str, Any]:
+    """Take over a session for the one named by --session, or for a new one that is closed again if it is refused."""
+    wanted = {"target_session_id": target, "force": force, "reason": reason}
+    if context.session:
+        return context.call("resume.candidates.attach", wanted)
+    opened = context.call("session.open", {"intent": "resume_work"})
+    mine = opened["session_context"]["session"]["id"]
+    try:
+        return context.call("resume.candidates.attach", wanted | {"requester_session_id": mine})
+    except CodestratorError:
+        context.call("session.close", {"session_id": mine})
+        raise
+
+
+def preview(context: Context, count: int) -> dict[str, Any]:
+    """What an undo would take back; refuses when there is nothing."""
+    found = context.call("journal.undo", {"count": count, "dry_run": True})
+    if not found.get("undone"):
+        raise WrongState("nothing is left to undo, expected at least one operation", found="nothing")
+    return found
+
+
+def undo(context: Context, shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Take back what was shown, and refuse if by now it would be something else."""
+    count = len(shown["undone"])
+    again = context.call("journal.undo", {"count": count, "dry_run": True})
+    if again.get("undone") != shown["undone"]:
+        raise WrongState(
+            "the journal moved on since this was shown, expected the same operations",
+            hint="Run git codestrator undo again.",
+            found=again.get("undone"),
+            expected=list(shown["undone"]),
+        )
+    return context.call("journal.undo", {"count": count})
