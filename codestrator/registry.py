@@ -165,11 +165,16 @@ def _run_write(flow: Flow, do: Handler, want: Params, keyed: bool) -> dict[str, 
             receipts.keep(tx, flow.intent_id, flow.method, flow.params_digest, result)
         return result
 
-    return flow.transact(act, _about(want))
+    return flow.transact(act, _about(flow.method, want))
 
 
-def _about(want: Params) -> str:
-    """The id that the journal's subject names: the first one given that is not only who asks."""
+def _about(method: str, want: Params) -> str:
+    """The id that the journal's subject names: the first one given that is not only who asks.
+
+    What is made new is named by the store: its id is minted in there.
+    """
+    if method.endswith((".create", ".send")):
+        return ""
     given = [value for shape, value in params.id_fields(want) if isinstance(value, str)]
     mine = ("ses-", "thr-")
     return next((value for value in given if not value.startswith(mine)), given[0] if given else "")
