@@ -184,7 +184,7 @@ GROUPS = (
             flow("sync.run", ""),
             read("sync.status", "", WORKER),
             read("journal.list", "journal.listing"),
-            write("journal.undo", "journal.undo"),
+            write("journal.undo", "undoing.undo"),
             flow("doctor.check", ""),
         ),
     ),
