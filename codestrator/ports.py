@@ -1,7 +1,7 @@
 """What methods ask of the world, as protocols; `codestrator.world` makes them real."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -222,6 +222,14 @@ class Notes(Protocol):
     """Checkpoint lines on commits; added in groups, shortly after the state that they repeat."""
 
     def add(self, commit: str, line: Mapping[str, Any]) -> None: ...
+    def upto(self) -> str | None:
+        """The commit of the state up to which no line is missing."""
+        ...
+
+    def complete(self, lines: Iterable[tuple[str, Mapping[str, Any]]], upto: str) -> None:
+        """Write those that are missing, and that notes are now whole up to that commit of the state."""
+        ...
+
     def flush(self) -> None:
         """Write what is waiting; call it before every push, removal of a worktree and end of a process."""
         ...

@@ -96,6 +96,13 @@ def call(world: World, seat: Seat, name: str, given: Mapping[str, Any] | None = 
     return (_run_flow if do.acts else _run_write)(flow, do, want, bool(key))
 
 
+def recover(world: World) -> None:
+    """What a process does once when it starts: settle what dead ones left on this machine."""
+    seat = Seat("operator")
+    flow = Flow(world, world.store, seats.describe(world, seat, None), seat, "recovery", ids.mint("op"), "", "")
+    import_module("codestrator.methods.recovery").recover(flow)
+
+
 def find(name: str) -> table.Method:
     """The method of that name; refuses an unknown one with the nearest."""
     if name in table.METHODS:

@@ -134,7 +134,11 @@ class Desk:
             return self._world
 
     def _keep_alive(self, world: "LocalWorld") -> None:
-        """Beat for the sessions that this process is root of, until it ends."""
+        """Settle what dead processes left; then beat for the sessions that this process is root of, until it ends."""
+        try:
+            registry.recover(world)
+        except (CodestratorError, OSError) as error:
+            print(f"codestrator: what a former process left was not settled: {error}", file=sys.stderr)
         while not self._over.wait(self._renew_seconds):
             for session_id in tuple(self.seat.sessions):
                 try:

@@ -75,18 +75,19 @@ def record_checkpoint(
             **fields,
         )
     )
-    lines.append(note_of(checkpoint, tx.get(Task, checkpoint.case_id)))
+    lines.append(note_of(checkpoint))
     return checkpoint
 
 
-def note_of(checkpoint: Checkpoint, task: Task | None) -> Line:
-    """The line that `git log --notes=codestrator` shows at a checkpoint's commit."""
+def note_of(checkpoint: Checkpoint) -> Line:
+    """The line that `git log --notes=codestrator` shows at a checkpoint's commit; of the checkpoint alone."""
     line: dict[str, Any] = {"cp": checkpoint.id, "event": checkpoint.event, "at": checkpoint.created_at}
     line |= {"case": checkpoint.case_id, "step": checkpoint.step_id, "summary": checkpoint.summary}
-    step = task.steps.get(checkpoint.step_id.rpartition(".")[2]) if task and checkpoint.step_id else None
-    if step and step.checkpoint_id == checkpoint.id:
-        evidence = {"command": step.evidence.command, "exit_status": step.evidence.exit_status} if step.evidence else {}
-        line |= {"result": step.result, "evidence": {k: v for k, v in evidence.items() if v is not None} or None}
+    data = checkpoint.data or {}
+    if checkpoint.event == "step.check":
+        evidence = data.get("evidence", {})
+        line["result"] = data.get("result")
+        line["evidence"] = {k: evidence[k] for k in ("command", "exit_status") if k in evidence} or None
     return checkpoint.commit, {name: value for name, value in line.items() if value is not None}
 
 
@@ -443,7 +444,7 @@ def _record(
             data=data,
         )
     )
-    lines.append(note_of(checkpoint, task))
+    lines.append(note_of(checkpoint))
     point(tx, thread, node_id=task.id, checkpoint_id=checkpoint_id, required_files=want.required_files)
     return task, step
 

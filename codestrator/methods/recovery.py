@@ -1,0 +1,28 @@
+"""What a process does once when it starts: settle what dead ones left, and write the notes that they owed."""
+
+from codestrator.calls import Flow
+from codestrator.methods import intents
+from codestrator.methods.cases import note_of
+from codestrator.records import Checkpoint
+
+
+def recover(flow: Flow) -> None:
+    """Finish or reverse acts whose process is gone; complete the notes of checkpoints published since the last time."""
+    if flow.store.initialised:
+        intents.settle(flow)
+        complete_notes(flow)
+
+
+def complete_notes(flow: Flow) -> int:
+    """Write the note lines that are missing; how many checkpoints were looked at."""
+    tx = flow.read()
+    upto, tip = flow.world.notes.upto(), tx.base.state_commit
+    owed: list[Checkpoint] = []
+    for operation in flow.store.journal(tip):
+        if operation.commit == upto:
+            break
+        new = [one.id for one in operation.documents() if one.kind == Checkpoint.KIND and one.old is None]
+        owed += [found for one in new if (found := tx.get(Checkpoint, one))]
+    if upto != tip:
+        flow.world.notes.complete((note_of(checkpoint) for checkpoint in reversed(owed)), tip)
+    return len(owed)
