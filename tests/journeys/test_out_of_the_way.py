@@ -80,7 +80,7 @@ def test_the_users_own_git_habits_lose_nothing_of_ours(root: Actor) -> None:
     ):
         git(*habit, at=repo)
     root("step.check", case_id=case, step_title="one", result="pass", evidence={"command": "true", "exit_status": 0})
-    assert root("task.get", task_id=case)["task"]["steps"]["1"]["status"] == "done"
+    assert root("task.get", task_id=case)["task"]["steps"][0]["status"] == "done"
     git("fsck", "--strict", at=repo)
 
 
