@@ -6,21 +6,20 @@ never packed or deleted, and git's own gc may run at any moment: it takes over w
 
 import fcntl
 import os
-import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pygit2
 from pygit2.enums import SortMode
 
-from codestrator.errors import CodestratorError
 from codestrator.store.documents import LOCKS, STATE
 from codestrator.store.notes import NOTES
 from codestrator.store.objects import MISSING, TREE, Entry, split_tree
+from codestrator.store.packs import Packs
 
 REFS = (STATE, LOCKS, NOTES)  # not rescue/…: what snapshots hold is the user's content
 OBJECTS_OF_MUTATION = 5  # blob, three trees, commit
@@ -28,6 +27,8 @@ DUE_OBJECTS = 1_000
 MOST_PACKS = 8
 CLOSE_SECONDS = 5.0
 TREES_KEPT = 4_096
+
+Trees = dict[bytes, dict[bytes, Entry]]
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -48,12 +49,13 @@ class Upkeep:
         self._opener = opener
         self._due = due_objects
         self._private = common_dir / "codestrator"
-        self._objects = common_dir / "objects"
+        self._packs = Packs(common_dir)
         self._packed: dict[str, int] | None = None
         self._known: dict[str, int] = {}
         self._extra = 0
         self._guard = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._packing = False
+        self._threads: list[threading.Thread] = []
         self.problem: str | None = None
 
     def after(self, counters: Mapping[str, int], documents: int = 1) -> None:
@@ -73,52 +75,64 @@ class Upkeep:
 
     def _start(self) -> None:
         with self._guard:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._quietly, name="codestrator-upkeep", daemon=True)
-                self._thread.start()
+            if self._packing:
+                return
+            self._packing = True
+            self._threads = [one for one in self._threads if one.is_alive()]
+            self._threads.append(threading.Thread(target=self._quietly, name="codestrator-upkeep", daemon=True))
+            self._threads[-1].start()
 
     def _quietly(self) -> None:
         try:
-            self.maintain()
-        except (CodestratorError, OSError, *MISSING) as error:
+            self._maintain()
+        except (*MISSING, TypeError) as error:  # TypeError: pygit2's, for an object of another type than expected
             self.problem = str(error)[:500]
             self._packed, self._extra = dict(self._known), 0  # try again after as many mutations, not at the next
+        finally:
+            self._packing = False
 
     def close(self) -> None:
         """Let a packing that has begun end, for a few seconds: else short processes would never finish one."""
+        give_up = time.monotonic() + CLOSE_SECONDS
         with self._guard:
-            thread = self._thread
-        if thread is not None:
-            thread.join(CLOSE_SECONDS)
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(max(0.0, give_up - time.monotonic()))
 
     def maintain(self) -> bool:
-        """Pack now; False if another process is at it."""
-        with self._alone() as alone:
-            if not alone:
-                return False
-            repo = self._opener(self._common_dir)
-            try:
-                self._clear_leftovers()
+        """Pack now, after what this process has begun in the background; False if another process is at it."""
+        self.close()
+        return self._maintain()
+
+    def _maintain(self) -> bool:
+        repo = self._opener(self._common_dir)
+        try:
+            with self._alone("packing") as alone:
+                if not alone:
+                    return False
                 self._pack_new(repo)
-                self._merge_packs(repo)
-            finally:
-                repo.free()
-        self._packed, self._extra = self._done().counters, 0
+            self._packed, self._extra = self._done().counters, 0
+            self._packing = False  # merging may take seconds, and what is new must not wait for it
+            with self._alone("merging") as alone:
+                if alone:
+                    self._merge_packs(repo)
+        finally:
+            repo.free()
         self.problem = None
         return True
 
     @contextmanager
-    def _alone(self) -> Iterator[bool]:
+    def _alone(self, what: str, *, wait: bool = False) -> Iterator[bool]:
+        """Hold the kernel lock for packing or merging; yields False if another has it."""
         self._private.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._private / "packing.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(self._private / f"{what}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            yield False
-            return
-        try:
-            yield True
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
         finally:
             os.close(handle)
 
@@ -127,8 +141,7 @@ class Upkeep:
             done = msgspec.json.decode((self._private / "packed").read_bytes(), type=Done)
         except (OSError, msgspec.MsgspecError, UnicodeError):
             return Done()
-        packs = tuple(name for name in done.packs if _is_name(name) and self._pack(name, "idx").exists())
-        return msgspec.structs.replace(done, packs=packs)
+        return msgspec.structs.replace(done, packs=tuple(name for name in done.packs if self._packs.exists(name)))
 
     def _remember(self, done: Done) -> None:
         aside = self._private / "packed.new"
@@ -138,12 +151,9 @@ class Upkeep:
             os.fsync(file.fileno())
         aside.replace(self._private / "packed")
 
-    def _pack(self, name: str, suffix: str) -> Path:
-        return self._objects / "pack" / f"{name}.{suffix}"
-
     def _loose(self, oid: bytes) -> Path:
         digits = oid.hex()
-        return self._objects / digits[:2] / digits[2:]
+        return self._common_dir / "objects" / digits[:2] / digits[2:]
 
     def _pack_new(self, repo: pygit2.Repository) -> None:
         """Loose objects of our journals into one pack; then their files go; then it is remembered how far."""
@@ -153,13 +163,11 @@ class Upkeep:
         for ref in REFS:
             reference = repo.references.get(ref)
             if reference is not None:
-                tip = str(reference.target)
-                counter = self._collect(repo, tip, done.tips.get(ref), found)
-                tips[ref] = tip
-                counters[ref] = counter
+                tips[ref] = str(reference.target)
+                counters[ref] = self._collect(repo, tips[ref], done.tips.get(ref), found)
         packs = done.packs
         if found:
-            name = self._write(repo, list(found))
+            name = self._packs.write(repo, found, self._private / "packing")
             packs = (*(one for one in packs if one != name), name)
             self._remember(Done(done.tips, done.counters, packs))
             self._delete_loose(found, name)
@@ -173,11 +181,10 @@ class Upkeep:
         walk = repo.walk(tip, SortMode.NONE)
         if known is not None and known in repo:
             walk.hide(known)
-        trees: dict[bytes, dict[bytes, Entry]] = {}
+        trees: Trees = {}
         for commit in walk:
             if self._loose(commit.id.raw).exists():
-                parents = commit.parents
-                old = parents[0].tree_id.raw if parents else None
+                old = commit.parents[0].tree_id.raw if commit.parent_ids else None
                 self._differences(repo, old, commit.tree_id.raw, trees, found)
                 found[commit.id.raw] = None
                 if len(trees) > TREES_KEPT:
@@ -186,12 +193,7 @@ class Upkeep:
         return counter
 
     def _differences(
-        self,
-        repo: pygit2.Repository,
-        old: bytes | None,
-        new: bytes,
-        trees: dict[bytes, dict[bytes, Entry]],
-        found: dict[bytes, None],
+        self, repo: pygit2.Repository, old: bytes | None, new: bytes, trees: Trees, found: dict[bytes, None]
     ) -> None:
         if old == new or new in found:
             return
@@ -207,94 +209,46 @@ class Upkeep:
         if self._loose(new).exists():
             found[new] = None
 
-    def _write(self, repo: pygit2.Repository, oids: list[bytes]) -> str:
-        """Write a pack whole, flush it to disk, and put it in place: the pack first, its index makes it known."""
-        folder = self._workshop()
-        builder = pygit2.PackBuilder(repo)
-        builder.set_threads(1)
-        for oid in oids:
-            builder.add(pygit2.Oid(raw=oid))
-        builder.write(str(folder))
-        (index,) = folder.glob("*.idx")
-        target = self._objects / "pack"
-        target.mkdir(exist_ok=True)
-        for place in (index.with_suffix(".pack"), index):
-            _flush(place)
-            shutil.move(place, target / place.name)  # across file systems as well, if objects/ is elsewhere
-        _flush(target)
-        folder.rmdir()
-        return index.stem
-
-    def _workshop(self) -> Path:
-        folder = self._private / "packing"
-        folder.mkdir(mode=0o700)
-        return folder
-
-    def _clear_leftovers(self) -> None:
-        """What a killed process left; this one alone may pack."""
-        shutil.rmtree(self._private / "packing", ignore_errors=True)
-
     def _delete_loose(self, oids: Mapping[bytes, None], name: str) -> None:
-        packed = _oids(self._pack(name, "idx"))
+        packed = self._packs.oids(name)
         for oid in oids:
             if oid in packed:
                 self._loose(oid).unlink(missing_ok=True)
 
     def _merge_packs(self, repo: pygit2.Repository) -> None:
         """Keep our packs few; each round takes the small ones, so that no object is packed again and again."""
-        done = self._done()
-        if len(done.packs) <= MOST_PACKS or (self._objects / "pack" / "multi-pack-index").exists():
-            return  # git would miss a pack that its multi-pack-index names
-        contents = {name: _oids(self._pack(name, "idx")) for name in done.packs if self._is_free(name)}
-        taken: dict[bytes, None] = {}
-        merged: list[str] = []
-        for name, oids in sorted(contents.items(), key=lambda one: len(one[1])):
-            if len(merged) >= MOST_PACKS // 2 and len(oids) > 2 * len(taken):
-                break
-            merged.append(name)
-            taken.update(oids)
+        packs = self._done().packs
+        if len(packs) <= MOST_PACKS or self._packs.indexed_together:
+            return
+        merged, oids = self._small_ones(packs)
         if len(merged) < 2:
             return
-        made = self._write(repo, list(taken))
-        if taken.keys() <= _oids(self._pack(made, "idx")).keys():
+        made = self._packs.write(repo, oids, self._private / "merging")
+        with self._alone("packing", wait=True):
+            done = self._done()
             kept = tuple(name for name in done.packs if name not in merged and name != made)
             self._remember(Done(done.tips, done.counters, (*merged, *kept, made)))
-            for name in merged:
-                if name != made:
-                    self._delete_pack(name)
-            self._remember(Done(done.tips, done.counters, (*kept, made)))
+            if oids.keys() <= self._packs.oids(made).keys():
+                for name in merged - {made}:
+                    self._packs.delete(name)
+                self._remember(Done(done.tips, done.counters, (*kept, made)))
 
-    def _is_free(self, name: str) -> bool:
-        return not any(self._pack(name, suffix).exists() for suffix in ("keep", "promisor", "bitmap"))
+    def _small_ones(self, packs: tuple[str, ...]) -> tuple[set[str], dict[bytes, None]]:
+        """The smallest half, and the next ones while they are no more than twice as large as all before."""
+        contents = {name: self._packs.oids(name) for name in packs if self._packs.may_go(name)}
+        merged: set[str] = set()
+        oids: dict[bytes, None] = {}
+        for name in sorted(contents, key=lambda one: len(contents[one])):
+            if len(merged) >= MOST_PACKS // 2 and len(contents[name]) > 2 * sum(len(contents[one]) for one in merged):
+                break
+            merged.add(name)
+        for name in reversed(packs):  # the newest first, as they lie in each
+            if name in merged:
+                oids.update(contents[name])
+        return merged, oids
 
-    def _delete_pack(self, name: str) -> None:
-        for suffix in ("idx", "rev", "pack"):  # the index first: without it no program looks for the pack
-            self._pack(name, suffix).unlink(missing_ok=True)
 
-
-def _entries(repo: pygit2.Repository, oid: bytes, trees: dict[bytes, dict[bytes, Entry]]) -> dict[bytes, Entry]:
+def _entries(repo: pygit2.Repository, oid: bytes, trees: Trees) -> dict[bytes, Entry]:
     if oid not in trees:
-        content: Any = repo.read(pygit2.Oid(raw=oid))[1]
-        trees[oid] = split_tree(content)
+        trees[oid] = split_tree(repo.read(pygit2.Oid(raw=oid))[1])
     return trees[oid]
-
-
-def _oids(index: Path) -> dict[bytes, None]:
-    """The object ids of a pack, from its index (gitformat-pack, version 2): in the order of their names."""
-    raw = index.read_bytes()
-    if raw[:8] != b"\xfftOc\0\0\0\x02":
-        raise ValueError(f"'{index}' is no pack index of version 2")
-    start, count = 8 + 1024, int.from_bytes(raw[8 + 1020 : 8 + 1024])
-    return {raw[at : at + 20]: None for at in range(start, start + 20 * count, 20)}
-
-
-def _is_name(name: str) -> bool:
-    return name.startswith("pack-") and name[5:].isalnum()
-
-
-def _flush(place: Path) -> None:
-    handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
