@@ -1,13 +1,14 @@
 """Who is alive: kernel locks that end with their process, and beats on a clock that counts suspend."""
 
 import fcntl
-import json
 import os
 import re
 import threading
 import time
 import weakref
 from pathlib import Path
+
+import msgspec
 
 from codestrator.clock import Clock, rfc3339
 from codestrator.ports import Beat
@@ -17,6 +18,16 @@ RECORD_BYTES = 256  # always the same length, so that one write replaces another
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 TRIES = 20
 REST_SECONDS = 0.002
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A beat as its file holds it; a field that is missing or of another type makes it no beat."""
+
+    boot_id: str
+    boot_ms: int
+    at: str
+    pid: int = 0
+    ttl_seconds: int = 0
 
 
 class LiveFolder:
@@ -37,10 +48,10 @@ class LiveFolder:
     def beat(self, name: str) -> Beat | None:
         """The last sign of life, or None where there is none that can be read."""
         try:
-            found = json.loads(self._path(name).read_bytes() or b"null")
-            return Beat(**found) if isinstance(found, dict) else None
-        except (OSError, ValueError, TypeError):
+            found = msgspec.json.decode(self._path(name).read_bytes(), type=Record)
+        except (OSError, ValueError):  # msgspec's errors are ValueErrors
             return None
+        return Beat(found.boot_id, found.boot_ms, found.at, found.pid, found.ttl_seconds)
 
     def mine(self, name: str) -> bool:
         return name in self._held
@@ -102,8 +113,8 @@ class LiveFolder:
     def renew(self, name: str, *, ttl_seconds: int = 0) -> None:
         """Write a beat into the file that is there, which keeps its lock."""
         now = self._clock.now()
-        beat = Beat(now.boot_id, now.boot_ms, rfc3339(now.at), os.getpid(), ttl_seconds)
-        record = json.dumps(beat._asdict()).ljust(RECORD_BYTES - 1).encode() + b"\n"
+        beat = Record(now.boot_id, now.boot_ms, rfc3339(now.at), os.getpid(), ttl_seconds)
+        record = msgspec.json.encode(beat).ljust(RECORD_BYTES - 1) + b"\n"
         with self._guard:
             held = self._held.get(name)
             if held is not None and self._is_path(name, held):

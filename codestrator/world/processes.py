@@ -1,7 +1,6 @@
 """Names processes so that a number used again is not taken for the one before."""
 
 import os
-import subprocess
 from pathlib import Path
 
 
@@ -25,6 +24,8 @@ def started(pid: int) -> str | None:
 
 def _asked(pid: int) -> str | None:
     """Where there is no /proc (macOS)."""
+    import subprocess  # two milliseconds that a short command on Linux need not pay
+
     done = subprocess.run(
         ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False, timeout=5
     )

@@ -162,7 +162,9 @@ def test_a_lock_on_a_file_that_was_removed_is_not_taken_for_the_name(world: Loca
     assert second.live.held(NAME)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"boot_id": 1, "more": 2}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b'{"boot_id": 1, "boot_ms": 2, "at": ""}', b'{"boot_id": "x"}', b"\xff\xfe"]
+)
 def test_a_damaged_live_file_is_no_sign_of_life(world: LocalWorld, content: bytes) -> None:
     world.live.renew(NAME)
     (world.common_dir / "codestrator" / "live" / NAME).write_bytes(content)

@@ -188,5 +188,16 @@ def test_opening_imports_nothing_heavy(repo: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ask, str(repo)], capture_output=True, text=True, check=True, timeout=60
     )
-    heavy = {"libtmux", "asyncio", "logging", "mcp", "click", "rich", "pydantic", "codestrator.world.worktrees"}
+    heavy = {
+        "libtmux",
+        "subprocess",
+        "json",
+        "asyncio",
+        "logging",
+        "mcp",
+        "click",
+        "rich",
+        "pydantic",
+        "codestrator.world.worktrees",
+    }
     assert not heavy & set(done.stdout.split())
