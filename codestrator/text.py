@@ -1,7 +1,7 @@
 """Cleans and bounds text and paths that callers give; puts other people's words inside a labelled fence."""
 
+import os
 import re
-import secrets
 import unicodedata
 
 from codestrator.errors import InvalidParams
@@ -42,9 +42,9 @@ def tokens(text: str) -> int:
 
 def fence(text: str, label: str) -> str:
     """Quote someone else's words for an agent, between marks that the text cannot contain."""
-    nonce = secrets.token_hex(4)
+    nonce = os.urandom(4).hex()
     while nonce in text:
-        nonce = secrets.token_hex(4)
+        nonce = os.urandom(4).hex()
     return f"<<<data {nonce}: {label}>>>\n{text}\n<<<end {nonce}>>>"
 
 

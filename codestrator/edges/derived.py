@@ -3,7 +3,6 @@
 Options are made when a method's own command is asked for, so that no other command waits for what they import.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,6 +197,8 @@ class Json(AnyType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
+        import json
+
         try:
             if value == "-":
                 return json.loads(click.get_text_stream("stdin", encoding="utf-8").read())

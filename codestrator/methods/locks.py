@@ -210,7 +210,7 @@ def release(flow: Flow, want: Release) -> dict[str, Any]:
 
 def listing(flow: Flow, want: Listing) -> dict[str, Any]:
     """List who holds and who waits: path locks, the merge locks, claims of cases, sessions."""
-    fold = overlap.folds(flow)
+    fold = want.overlaps is not None and overlap.folds(flow)
     tx = flow.read()
     result = page(tx, want, lambda then: _listed(then, want, fold), lambda then, one: one)
     if want.include_waiters and want.domain in ("paths", "all"):
