@@ -5,6 +5,7 @@ registry and shows the result or the refusal.
 """
 
 import asyncio
+import gc
 import json
 import signal
 import sys
@@ -40,6 +41,8 @@ ANNOTATIONS = types.ToolAnnotations(destructive_hint=False, open_world_hint=Fals
 
 def serve(folder: Path) -> None:
     """Answer one client over standard input and output until it closes them, as a root that works in `folder`."""
+    gc.freeze()  # what was imported stays: never look through it again
+    gc.enable()
     asyncio.run(_serve(Desk(folder, Seat("root"))))
 
 

@@ -13,8 +13,6 @@ from codestrator.methods.journal import UNDO, Undone, method_of, name_of, undoes
 from codestrator.model import Document
 from codestrator.params import OpId, Params, SessionId
 from codestrator.records import KINDS, SESSION_ENDED, Lease, Session, Task, Thread, Worktree
-from codestrator.store.documents import STATE, decode
-from codestrator.store.merge import undo_document
 
 if TYPE_CHECKING:
     from codestrator.store import Operation, Touched
@@ -140,6 +138,8 @@ def _effective(mine: "list[Operation]", undone: Undone) -> "Iterator[Operation]"
 
 
 def _change(touched: "Touched", kind: type[Document]) -> Change:
+    from codestrator.store.documents import STATE, decode  # its parameters are described without the store
+
     old, new = (decode(kind, touched.id, raw, STATE) if raw else None for raw in (touched.old, touched.new))
     return Change(name_of(touched), kind, touched.id, old, new)
 
@@ -215,6 +215,8 @@ def _unknown(flow: Flow, op: str) -> WrongState | NotFound:
 
 def _take_back(tx: Tx, steps: list[Step]) -> dict[str, Any]:
     """Stage each document without what the operations did to it."""
+    from codestrator.store.merge import undo_document
+
     names: dict[str, None] = {}
     for step in steps:
         for change in step.changes:
