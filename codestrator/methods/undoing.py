@@ -188,7 +188,7 @@ def _refuse_touched(operation: "Operation", touched: "list[Touched]", others: "d
 
 
 def _of_another(operation: "Operation") -> Forbidden:
-    session_id = operation.trailers.get("Session")
+    session_id = operation.trailers.get("Session", "no session")
     return Forbidden(
         f"'{operation.op}' is an operation of '{session_id}', expected one of the caller's session",
         hint="Call journal.list with session_id for the session's own.",
