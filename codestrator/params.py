@@ -7,7 +7,19 @@ are read off its fields.
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Self,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 from msgspec import Meta, Struct
@@ -50,7 +62,12 @@ AnyId = Annotated[str, _id(*ids.KIND_OF_PREFIX)]
 
 
 class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The base of all parameters; a field without default is required."""
+    """The base of all parameters; a field without default is required.
+
+    `ELSEWHERE` names what callers try to set here, and the method that does it.
+    """
+
+    ELSEWHERE: ClassVar[Mapping[str, str]] = {}
 
     def but(self, **changes: Any) -> Self:
         return msgspec.structs.replace(self, **changes)
@@ -149,7 +166,7 @@ def _shape(name: str, hint: Any, required: bool = True, default: Any = None) -> 
     description = next((meta.description for meta in metas if meta.description), "")
     base = Shape(name, required, default, "json", description, low=low, high=high)
     if "id" in extra:
-        return base._replace(form="id", prefixes=extra["id"], part=extra["part"])
+        return base._replace(form="id", prefixes=extra["id"], part=extra["part"], blank=extra.get("blank", False))
     if "path" in extra:
         return base._replace(form="path")
     if "text" in extra:
@@ -172,6 +189,12 @@ def parse(kind: type[P], method: str, given: Mapping[str, Any], roots: tuple[str
     by_name = {shape.name: shape for shape in shapes(kind)}
     ready: dict[str, Any] = {}
     for name, value in given.items():
+        if name in kind.ELSEWHERE:
+            raise InvalidParams(
+                f"'{name}' cannot be set by {method}, expected {kind.ELSEWHERE[name]}",
+                field=name,
+                expected=kind.ELSEWHERE[name],
+            )
         if name not in by_name:
             raise _unknown(method, name, tuple(by_name))
         cleaned = None if value is None else _clean(by_name[name], value, name, roots)

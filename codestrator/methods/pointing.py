@@ -27,7 +27,8 @@ def point(
 ) -> Thread:
     """Stage the thread with its ref moved: a new one for another thing or after an end, else the next version.
 
-    What is not given stays as it was while the ref points at the same thing. Acknowledgement ends with each change.
+    What is not given stays as it was while the ref points at the same thing; an empty text clears. Acknowledgement
+    ends with each change.
     """
     old = active_ref(thread)
     same = old if old and old.node_id == node_id else None
@@ -40,8 +41,8 @@ def point(
         version=same.version + 1 if same else 1,
         mode=mode,
         checkpoint_id=checkpoint_id or (same.checkpoint_id if same else None),
-        next_action=next_action or (same.next_action if same else None),
-        summary=summary or (same.summary if same else None),
+        next_action=(same.next_action if next_action is None and same else next_action) or None,
+        summary=(same.summary if summary is None and same else summary) or None,
         required_files=required_files or (same.required_files if same else ()),
     )
     return tx.put(thread.but(ref=ref, ref_count=number))

@@ -12,7 +12,7 @@ from codestrator.methods import liveness, who
 from codestrator.methods.paging import page
 from codestrator.model import shown
 from codestrator.params import Paged, Params, Path, SessionId, Short, Summary, TaskId, Title
-from codestrator.records import ACTIVE, CLOSED, FINISHED, CaseStatus, Checkpoint, Level, Session, Step, Task
+from codestrator.records import CLOSED, FINISHED, CaseStatus, Checkpoint, Level, Session, Step, Task
 
 PARENTS: dict[str, tuple[str, ...]] = {
     "epic": (),
@@ -277,8 +277,13 @@ def _check_parent(tx: Tx, want: Create) -> None:
             expected=expected,
         )
     status = status_of(tx, parent)
-    if status in ("landed", "cancelled"):  # `done` is derived: a further child makes such a parent open again
-        raise WrongState(f"'{parent.id}' is '{status}', expected an open parent", found=status, expected="open")
+    if status in CLOSED:
+        raise WrongState(
+            f"'{parent.id}' is '{status}', expected an open parent",
+            hint="Create it under another parent, or create a new one.",
+            found=status,
+            expected="open",
+        )
 
 
 def _check_steps(level: str, steps: Sequence[str]) -> None:
@@ -301,13 +306,11 @@ def listing(tx: Tx, want: Listing) -> dict[str, Any]:
     for task_id in (want.parent_id, want.under):
         if task_id:
             tx.require(Task, task_id)
-    plans: dict[str, Plan] = {}
-
-    def plan(then: Tx) -> Plan:
-        return plans.setdefault(then.base.state_commit, Plan(then))
+    plans: list[Plan] = []
 
     def listed(then: Tx) -> list[Any]:
-        known = plans.setdefault(then.base.state_commit, Plan(then))
+        known = Plan(then)
+        plans.append(known)
         rows = known.under(want.under) if want.under else known.rows.values()
         found = [
             row
@@ -320,7 +323,7 @@ def listing(tx: Tx, want: Listing) -> dict[str, Any]:
         return sorted(found, key=lambda row: (-row.priority, row.updated_at, row.id))
 
     def show(then: Tx, row: Any) -> dict[str, Any]:
-        return shown_task(then, then.require(Task, row.id), steps=False, status=plan(then).status(row))
+        return shown_task(then, then.require(Task, row.id), steps=False, status=plans[-1].status(row))
 
     return page(tx, want, listed, show)
 
@@ -344,7 +347,3 @@ def get(tx: Tx, want: Get) -> dict[str, Any]:
     if task.status not in CLOSED and (waits := unfinished_dependencies(tx, task)):
         found["waits_on"] = waits
     return found
-
-
-def is_active(task: Any) -> bool:
-    return task.status in ACTIVE
