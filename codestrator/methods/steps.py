@@ -41,7 +41,7 @@ class Proof(Params, frozen=True, kw_only=True):
     exit_status: int | None = None
     commit: Oid | None = None
     tree: Oid | None = None
-    duration_seconds: Annotated[float | None, Meta(ge=0)] = None
+    duration_seconds: Annotated[float, Meta(ge=0)] | None = None
     note: Summary | None = None
 
 
