@@ -17,7 +17,7 @@ from codestrator.errors import NotFound, Unsupported
 from codestrator.records import KINDS
 from codestrator.store import NoteBook, Store, configuration
 from codestrator.world import processes
-from codestrator.world.files import PrivateFiles
+from codestrator.world.files import PrivateFiles, failed
 from codestrator.world.live import LiveFolder
 from codestrator.world.settings import read_settings
 
@@ -59,8 +59,10 @@ class LocalWorld:
 
         return GitWorktrees(self.git, self._worktree_root, self.common_dir / "codestrator" / "snapshots")
 
-    def _worktree_root(self) -> Path:
-        return self.repo / self.settings.worktree_root
+    def _worktree_root(self) -> Path | None:
+        """The folder inside the repository that our worktrees lie in; None if they are made elsewhere."""
+        top = Path(os.path.normpath(self.repo / self.settings.worktree_root))
+        return top if self.repo in top.parents else None
 
     @cached_property
     def branches(self) -> ports.Branches:
@@ -126,9 +128,11 @@ class LocalWorld:
 
     def close(self) -> None:
         """Write what waits, and give every kernel lock back."""
-        self._notes.close()
-        self.store.close()
-        self._live.close()
+        try:
+            self._notes.close()
+        finally:
+            self.store.close()
+            self._live.close()
 
 
 def open_world(cwd: Path, clock: Clock | None = None) -> LocalWorld:
@@ -137,8 +141,11 @@ def open_world(cwd: Path, clock: Clock | None = None) -> LocalWorld:
     `NotFound` where there is none, `Unsupported` for sha256 and reftable, `Forbidden` for another user's.
     """
     cwd = Path(cwd).resolve()
-    common_dir, top = _discover(cwd)
-    config = _config_text(common_dir)
+    try:
+        common_dir, top = _discover(cwd)
+        config = _config_text(common_dir)
+    except OSError as error:
+        raise failed(Path(error.filename or cwd), "read", error) from None
     for pattern, found, expected in ((_SHA256, "sha256 objects", "sha1"), (_REFTABLE, "reftable refs", "files")):
         if pattern.search(config):
             raise Unsupported(
@@ -159,10 +166,10 @@ def _discover(cwd: Path) -> tuple[Path, Path]:
         if place.is_dir() and _is_git_dir(place):
             return place.resolve(), folder
         if place.is_file():
-            git_dir = (folder / place.read_text(encoding="utf-8").removeprefix("gitdir:").strip()).resolve()
+            git_dir = (folder / os.fsdecode(place.read_bytes()).removeprefix("gitdir:").strip()).resolve()
             common = git_dir / "commondir"
             if common.exists():
-                return (git_dir / common.read_text(encoding="utf-8").strip()).resolve(), folder
+                return (git_dir / os.fsdecode(common.read_bytes()).strip()).resolve(), folder
             return git_dir, folder
         if _is_git_dir(folder):
             return folder, folder

@@ -116,15 +116,22 @@ class LiveFolder:
         beat = Record(now.boot_id, now.boot_ms, rfc3339(now.at), os.getpid(), ttl_seconds)
         record = msgspec.json.encode(beat).ljust(RECORD_BYTES - 1) + b"\n"
         with self._guard:
-            held = self._held.get(name)
-            if held is not None and self._is_path(name, held):
-                os.pwrite(held, record, 0)
+            if name in self._held and self._still(name):
+                os.pwrite(self._held[name], record, 0)
                 return
             handle = self._open(name)
             try:
                 os.pwrite(handle, record, 0)
             finally:
                 os.close(handle)
+
+    def _still(self, name: str) -> bool:
+        """Whether our lock is on the file that has the name; where somebody removed it, lock the one there is now."""
+        if not self._is_path(name, self._held[name]):
+            os.close(self._held.pop(name))
+            if (handle := self._lock(name)) is not None:
+                self._held[name] = handle
+        return name in self._held
 
     def leave(self, name: str) -> None:
         """End the sign of life, unless another process holds it."""

@@ -36,11 +36,14 @@ def read_settings(config: Callable[[str], str | None], files: PrivateFiles) -> L
     machine = config("codestrator.machine") or _machine(files)
     if ids.kind_of(machine) != "machine":
         raise _refuse("machine", machine, f"{ids.LENGTH} characters of {ids.ALPHABET}")
+    root = config("codestrator.worktreeRoot") or ".codestrator/worktrees"
+    if not Path(root).is_absolute() and (".." in Path(root).parts or Path(root).parts[:1] in ((), (".git",))):
+        raise _refuse("worktreeRoot", root, "a folder below the repository's root, or an absolute path")
     return LocalSettings(
         machine=machine,
         remote=config("codestrator.remote"),
         authority=authority,
-        worktree_root=config("codestrator.worktreeRoot") or ".codestrator/worktrees",
+        worktree_root=root,
         max_children=_number(config, "maxChildren", 6, 1, 16),
         allow_install=_flag(config, "allowInstall"),
         tmux_socket=config("codestrator.tmuxSocket"),

@@ -3,12 +3,14 @@
 import contextlib
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from codestrator.errors import Conflict, External, InvalidParams, WrongState
 from codestrator.ports import Folder, Git, Snapshot
 from codestrator.world import snapshots
+from codestrator.world.files import make_private
 from codestrator.world.git import displayed
 
 NONE = "0" * 40
@@ -21,12 +23,13 @@ OPERATIONS = {
     "BISECT_LOG": "bisect",
 }
 AHEAD = 1000
+IGNORE = "# made by codestrator: its worktrees are not part of this one\n*\n"
 
 
 class GitWorktrees:
     """The worktrees of one repository. `ignored` is the folder under which ours are made, kept out of `git status`."""
 
-    def __init__(self, git: Git, ignored: Callable[[], Path], private: Path) -> None:
+    def __init__(self, git: Git, ignored: Callable[[], Path | None], private: Path) -> None:
         self._git = git
         self._ignored = ignored
         self._private = private
@@ -104,27 +107,26 @@ class GitWorktrees:
 
     def _keep_out_of_status(self, path: Path) -> None:
         """A folder that ignores itself: the user's own ignore files and configuration stay as they are."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         top = self._ignored()
-        if top not in path.parents:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return
-        top.mkdir(parents=True, exist_ok=True)
-        if not (top / ".gitignore").exists():
-            (top / ".gitignore").write_text("*\n", encoding="ascii")
+        if top and top in path.parents and not (top / ".gitignore").exists():
+            (top / ".gitignore").write_text(IGNORE, encoding="ascii")
 
     def _forget(self, path: Path) -> None:
-        """Remove what git knows of a worktree, and its folder if nothing was changed there."""
+        """Remove what git knows of a worktree, its folder too, and the folder of all of them if it was the last."""
         self._git.try_run("worktree", "unlock", str(path))
         self._git.try_run("worktree", "remove", "--force", str(path))
         top = self._ignored()
         with contextlib.suppress(OSError):  # not empty: another worktree is there
-            if top in path.parents and all(one.name == ".gitignore" for one in top.iterdir()):
-                shutil.rmtree(top)
+            if top and top in path.parents and [one.name for one in top.iterdir()] == [".gitignore"]:
+                if (top / ".gitignore").read_text(encoding="utf-8") == IGNORE:
+                    (top / ".gitignore").unlink()
+                top.rmdir()
                 top.parent.rmdir()
 
     def discard(self, path: Path, branch: str | None, commit: str | None) -> None:
-        if path.exists() and (path / ".git").exists():
-            if self.changes(path) or (commit and self.head(path) != commit):
+        if (path / ".git").exists():
+            if self._has_work(path) or (commit and self.head(path) != commit):
                 return  # somebody has worked there already: that is theirs to keep
             self._forget(path)
         elif any(one.path == path for one in self.folders()):
@@ -132,21 +134,37 @@ class GitWorktrees:
         if branch and commit:
             self.delete_branch(branch, commit)
 
+    def _has_work(self, path: Path) -> bool:
+        """Whether anything there is not in HEAD; a missing file is no work, and git may yet have to write its index."""
+        index = Path(self._git.run("rev-parse", "--absolute-git-dir", at=path)) / "index"
+        if index.exists():
+            return any(line[:2].strip(" D") for line in self._status(path))
+        make_private(self._private)
+        env = {"GIT_INDEX_FILE": str(self._private / f"index-{os.getpid()}-{threading.get_ident()}")}
+        try:
+            self._git.run("read-tree", "HEAD", at=path, env=env)
+            return any(line[:2].strip(" D") for line in self._status(path, env))
+        finally:
+            Path(env["GIT_INDEX_FILE"]).unlink(missing_ok=True)
+
     def remove(self, path: Path) -> None:
-        self._refuse_dirty(path, path)
-        aside = path.with_name(f".{path.name}.removed-{os.getpid()}")
-        try:
-            path.rename(aside)
-        except OSError as error:
-            raise External(f"'{path}' could not be moved aside: {error.strerror}", program="file system") from None
-        try:
-            self._refuse_dirty(aside, path)
-        except (WrongState, External):
-            aside.rename(path)
-            self._git.try_run("worktree", "repair", str(path))
-            raise
-        shutil.rmtree(aside)
-        for place in (path, aside):  # git may have noticed the move and written the new place down
+        """Remove it in steps of which each can be gone on from: called again after a crash, this ends what it began."""
+        aside, verified = path.with_name(f".{path.name}.aside"), path.with_name(f".{path.name}.removed")
+        if not verified.exists():
+            if path.exists():
+                self._refuse_dirty(path, path)
+                _rename(path, aside)
+            if aside.exists():
+                try:
+                    self._refuse_dirty(aside, path)
+                except (WrongState, External):
+                    aside.rename(path)
+                    self._git.try_run("worktree", "repair", str(path))
+                    raise
+                _rename(aside, verified)
+        if verified.exists():
+            shutil.rmtree(verified)
+        for place in (path, aside, verified):  # git may have noticed a move and written the new place down
             self._forget(place)
 
     def _refuse_dirty(self, folder: Path, path: Path) -> None:
@@ -162,16 +180,12 @@ class GitWorktrees:
         self._git.try_run("update-ref", "-d", f"refs/heads/{branch}", commit)
 
     def changes(self, path: Path) -> list[str]:
-        status = self._git.run(
-            "status",
-            "--porcelain=v1",
-            "-z",
-            "--untracked-files=all",
-            "--no-renames",
-            "--ignore-submodules=none",
-            at=path,
-        )
-        return [displayed(line[3:]) for line in status.split("\0") if len(line) > 3]
+        return [displayed(line[3:]) for line in self._status(path)]
+
+    def _status(self, path: Path, env: dict[str, str] | None = None) -> list[str]:
+        options = ("-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none")
+        status = self._git.run("status", "--porcelain=v1", *options, at=path, env=env)
+        return [line for line in status.split("\0") if len(line) > 3]
 
     def operation(self, path: Path) -> str | None:
         folder = Path(self._git.run("rev-parse", "--absolute-git-dir", at=path))
@@ -201,3 +215,12 @@ class GitWorktrees:
                 aside.replace(index)
             raise
         return self.head(path)
+
+
+def _rename(old: Path, new: Path) -> None:
+    try:
+        old.rename(new)
+    except OSError as error:
+        raise External(
+            f"'{old}' could not be moved to '{new}': {error.strerror}, expected a free place", program="file system"
+        ) from None

@@ -162,6 +162,19 @@ def test_a_lock_on_a_file_that_was_removed_is_not_taken_for_the_name(world: Loca
     assert second.live.held(NAME)
 
 
+def test_renewing_after_the_folder_was_wiped_takes_the_lock_again(world: LocalWorld, second: LocalWorld) -> None:
+    world.live.take(NAME)
+    place = world.common_dir / "codestrator" / "live" / NAME
+    place.unlink()
+    place.parent.rmdir()
+    world.live.renew(NAME)
+    assert second.live.held(NAME) and not second.live.take(NAME)
+    place.unlink()
+    assert second.live.take(NAME)
+    world.live.renew(NAME)
+    assert not world.live.mine(NAME)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[1]", b'{"boot_id": 1, "boot_ms": 2, "at": ""}', b'{"boot_id": "x"}', b"\xff\xfe"]
 )

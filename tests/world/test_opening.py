@@ -162,6 +162,9 @@ def test_opening_shows_nothing_to_the_user(repo: Path) -> None:
         ("maxChildren", "many"),
         ("maxChildren", "-1"),
         ("durable", "perhaps"),
+        ("worktreeRoot", "."),
+        ("worktreeRoot", "../beside"),
+        ("worktreeRoot", ".git/trees"),
         ("snapshotMaxBytes", "99t"),
     ],
 )

@@ -66,21 +66,29 @@ def test_a_cancelled_call_stops_waiting_and_no_other_does(world: LocalWorld, wri
     assert others.wait_for_change(30)
 
 
-def test_looks_come_again_after_each_change_until_the_time_is_over(world: LocalWorld) -> None:
+def test_looks_come_again_at_once_after_each_change(world: LocalWorld) -> None:
+    cancelled = threading.Event()
     left: list[float] = []
-    for one in world.waiting(0.5):
+    for one in world.for_call(cancelled).waiting(40):
         left.append(one)
-        if len(left) <= 3:
+        if len(left) < 20:
             change(world)
-    assert len(left) == 4
-    assert left == sorted(left, reverse=True) and 0 < left[-1] <= left[0] <= 0.5
+        else:
+            cancelled.set()
+    assert len(left) == 20 and left == sorted(left, reverse=True)
+    assert left[0] - left[-1] < 15  # without a change the rest between two looks is a second
+
+
+def test_the_last_look_is_within_the_time(world: LocalWorld) -> None:
+    left = list(world.waiting(0.3))
+    assert len(left) == 1 and 0 < left[0] <= 0.3
 
 
 def test_a_change_during_a_look_is_not_slept_over(world: LocalWorld, writer: LocalWorld) -> None:
-    start = time.monotonic()
     looks = world.waiting(30)
     next(looks)
     change(writer)
+    start = time.monotonic()
     next(looks)
     assert time.monotonic() - start < 0.9  # the rest between two looks is up to a second
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from codestrator.errors import CodestratorError, Conflict, External, InvalidParams, WrongState
-from codestrator.world import LocalWorld
+from codestrator.world import LocalWorld, open_world
 from tests.conftest import git
 from tests.world.conftest import commit
 from tests.world.test_git import hook
@@ -61,6 +61,48 @@ def test_removing_a_dirty_worktree_is_refused_with_its_files(
     assert refused.value.details["files"] == [name]
     assert world.worktrees.changes(linked) == [name]
     assert [one.name for one in linked.parent.iterdir() if "removed" in one.name] == []
+
+
+@pytest.mark.parametrize("step", [".{}.aside", ".{}.removed"])
+def test_a_removal_that_was_cut_short_is_ended_by_the_next(world: LocalWorld, linked: Path, step: str) -> None:
+    aside = linked.with_name(step.format(linked.name))
+    linked.rename(aside)
+    if step.endswith("removed"):
+        (aside / ".git").unlink()
+    world.worktrees.remove(linked)
+    assert not aside.exists() and len(world.worktrees.folders()) == 1
+    world.worktrees.remove(linked)
+
+
+def test_a_removal_that_was_cut_short_keeps_what_was_written_meanwhile(world: LocalWorld, linked: Path) -> None:
+    aside = linked.with_name(f".{linked.name}.aside")
+    linked.rename(aside)
+    (aside / "late.txt").write_text("last words\n", encoding="utf-8")
+    with pytest.raises(WrongState):
+        world.worktrees.remove(linked)
+    assert world.worktrees.changes(linked) == ["late.txt"] and not aside.exists()
+
+
+def test_a_folder_of_the_users_is_not_tidied_away(world: LocalWorld, repo: Path) -> None:
+    git("config", "codestrator.worktreeRoot", "trees", at=repo)
+    (repo / "trees").mkdir()
+    (repo / "trees" / ".gitignore").write_text("*\n", encoding="utf-8")
+    other = open_world(repo)
+    folder = repo / "trees" / "one"
+    other.worktrees.reserve_branch("one", git("rev-parse", "HEAD", at=repo))
+    other.worktrees.add(folder, "one", reason="ours")
+    other.worktrees.remove(folder)
+    assert (repo / "trees" / ".gitignore").read_text(encoding="utf-8") == "*\n"
+    other.close()
+
+
+def test_worktrees_may_be_made_outside_the_repository(world: LocalWorld, repo: Path, tmp_path: Path) -> None:
+    git("config", "codestrator.worktreeRoot", str(tmp_path / "elsewhere"), at=repo)
+    other = open_world(repo)
+    other.worktrees.reserve_branch("one", git("rev-parse", "HEAD", at=repo))
+    other.worktrees.add(tmp_path / "elsewhere" / "one", "one", reason="ours")
+    assert [one.name for one in (tmp_path / "elsewhere").iterdir()] == ["one"]
+    other.close()
 
 
 def test_an_ignored_file_does_not_keep_a_worktree(world: LocalWorld, linked: Path) -> None:
@@ -170,6 +212,15 @@ def test_discarding_what_a_crash_left_half_done_removes_it(world: LocalWorld, re
     assert not world.worktrees.branch_exists("feature/küche")
 
 
+def test_discarding_a_worktree_that_git_was_still_filling_removes_it(
+    world: LocalWorld, repo: Path, linked: Path
+) -> None:
+    (Path(git("rev-parse", "--absolute-git-dir", at=linked)) / "index").unlink()
+    (linked / ".gitignore").unlink()
+    world.worktrees.discard(linked, "feature/küche", git("rev-parse", "HEAD", at=repo))
+    assert not linked.exists() and not world.worktrees.branch_exists("feature/küche")
+
+
 def test_an_operation_in_progress_is_named(world: LocalWorld, repo: Path, linked: Path) -> None:
     assert world.worktrees.operation(repo) is None
     commit(repo, "README.md", "here\n")
@@ -217,8 +268,6 @@ def test_a_hook_that_refuses_leaves_index_and_files_as_they_were(world: LocalWor
 
 
 def test_worktrees_of_a_bare_repository_are_made_beside_it(repo: Path, tmp_path: Path) -> None:
-    from codestrator.world import open_world
-
     git("clone", "-q", "--bare", str(repo), str(tmp_path / "bare repo.git"), at=tmp_path)
     world = open_world(tmp_path / "bare repo.git")
     folder = tmp_path / "bare repo.git" / world.settings.worktree_root / "one"
