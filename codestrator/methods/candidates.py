@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from msgspec import Meta
 
 from codestrator.calls import Tx
-from codestrator.methods import liveness, paging, placing, who
+from codestrator.methods import liveness, paging, places, pointing, who
 from codestrator.model import shown
 from codestrator.params import Paged, SessionId
 from codestrator.records import ACTIVE, SESSION_ENDED, Rescue, Session, Task, Thread, Worktree
@@ -70,18 +70,9 @@ def show(tx: Tx, one: Candidate) -> dict[str, Any]:
         "active_cases": sum(row.status in ACTIVE for row in cases),
     }
     if root and root.ref:
-        item["current_ref"] = ref_of(root)
+        item["current_ref"] = pointing.shown_ref(root)
     if worktree:
-        item["session_root_worktree"] = placing.view(tx, worktree)
+        item["session_root_worktree"] = places.shown_worktree(tx, worktree)
         if snapshot := tx.get(Rescue, worktree.latest_snapshot_id):
             item["snapshot"] = {"snapshot_id": snapshot.id, "at": snapshot.created_at, "files": snapshot.files}
     return item
-
-
-def ref_of(thread: Thread) -> dict[str, Any] | None:
-    """What a thread points at, as callers see it: with the id made of the thread's and the ref's number."""
-    if thread.ref is None:
-        return None
-    found = shown(thread.ref)
-    number = found.pop("n")
-    return {"id": f"{thread.id}.{number}", "thread_id": thread.id, "session_id": thread.session_id} | found

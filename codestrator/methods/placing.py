@@ -1,4 +1,4 @@
-"""Where worktrees lie, how they are shown, and the making of one: name, branch, folder and documents, or none of it."""
+"""The making of a worktree: name, branch, folder and documents, or none of it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,9 +6,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from codestrator.calls import Flow, Tx
 from codestrator.clock import parse
-from codestrator.errors import Conflict
+from codestrator.errors import CodestratorError, Conflict
 from codestrator.methods import intents, names
-from codestrator.model import shown
 from codestrator.records import Intent, Place, Session, Worktree
 
 T = TypeVar("T")
@@ -21,23 +20,6 @@ class Spot(NamedTuple):
     branch: str
     path: Path
     base: str
-
-
-def folder_of(tx: Tx, worktree: Worktree | None) -> Path | None:
-    """This machine's folder of a worktree, whether it is there or not."""
-    place = worktree.places.get(tx.machine) if worktree else None
-    return Path(tx.roots[0], place.path) if place and place.status == "active" else None
-
-
-def view(tx: Tx, worktree: Worktree) -> dict[str, Any]:
-    """A worktree as callers see it: with this machine's path, and `lost` if its folder has gone."""
-    found = shown(worktree)
-    if place := worktree.places.get(tx.machine):
-        found["path"] = place.path
-    folder = folder_of(tx, worktree)
-    if worktree.status == "active" and folder is not None and not folder.is_dir():
-        found["status"] = "lost"
-    return found
 
 
 def main_worktree(flow: Flow, tx: Tx, base: str, branch: str | None) -> Worktree:
@@ -72,18 +54,22 @@ def is_taken(flow: Flow, tx: Tx, spot: Spot) -> str:
     for row in tx.rows(Worktree):
         if row.status != "removed" and (row.branch == spot.branch or row.slug == spot.slug):
             return "branch" if row.branch == spot.branch else "slug"
-        if row.status != "removed" and (place := tx.require(Worktree, row.id).places.get(tx.machine)):
-            if place.path == path:
-                return "path"
+        place = tx.require(Worktree, row.id).places.get(tx.machine) if row.status != "removed" else None
+        if place is not None and place.path == path:
+            return "path"
     return ""
 
 
 def free_spot(flow: Flow, tx: Tx, words: str, base: str, branch: str, path: Path | None = None) -> Spot:
-    """The first of 64 names that is free; `branch` has `{slug}` where the name goes."""
+    """The first of 64 names that is free; `branch` has `{slug}` where the name goes, or is given and taken as it is."""
     for slug in names.attempts(words):
         spot = Spot(slug, branch.replace("{slug}", slug), path or root_folder(flow) / slug, base)
-        if not is_taken(flow, tx, spot):
+        why = is_taken(flow, tx, spot)
+        if not why:
             return spot
+        if (why == "branch" and "{slug}" not in branch) or (why == "path" and path is not None):
+            found = branch if why == "branch" else stored_path(flow, spot.path)
+            raise Conflict(f"{why} '{found}' is taken, expected a free one", hint="Give another one.", found=found)
     raise Conflict(
         f"'{words}' and {names.ATTEMPTS - 1} more names after it are taken, expected a free one",
         hint="Give another name.",
@@ -125,39 +111,64 @@ def make(
     intents.settle(flow, "make_worktree")
     for _ in range(names.ATTEMPTS):
         spot, intent_id = flow.transact(lambda tx: _reserve(flow, tx, choose, session_id, on_disk), about)
-        try:
-            made = _act(flow, spot, session_id, on_disk)
-            if made:
-                return flow.transact(lambda tx: _record(tx, record, spot, intent_id), about)
-        except Exception as error:
-            flow.world.worktrees.discard(spot.path, spot.branch, spot.base)
-            reason = str(error)[:500]
-            flow.transact(lambda tx: intents.end(tx, intent_id, "failed", message=reason), about)
-            raise
-        flow.transact(lambda tx: intents.end(tx, intent_id, "reversed"), about)
+        made = _Making(flow, spot, intent_id, about)
+        if made.act(session_id, on_disk):
+            return made.record(record)
+        made.end("reversed")
         if not generated:
             break
     raise Conflict(f"branch '{spot.branch}' is taken, expected a free name", hint="Give another.", found=spot.branch)
+
+
+class _Making(NamedTuple):
+    """One try at one spot, after its intent was published."""
+
+    flow: Flow
+    spot: Spot
+    intent_id: str
+    about: str
+
+    def end(self, state: str, **outcome: Any) -> None:
+        self.flow.transact(lambda tx: intents.end(tx, self.intent_id, state, **outcome), self.about)
+
+    def act(self, session_id: str, on_disk: bool) -> bool:
+        """Make branch and folder; False if somebody else has made the branch."""
+        worktrees, spot = self.flow.world.worktrees, self.spot
+        try:
+            if not worktrees.reserve_branch(spot.branch, spot.base):
+                return False
+        except CodestratorError as error:
+            self.end("failed", message=error.message)
+            raise
+        try:
+            if on_disk:
+                worktrees.add(spot.path, spot.branch, reason=f"in use by codestrator {session_id}")
+        except CodestratorError as error:
+            worktrees.delete_branch(spot.branch, spot.base)  # the folder, if it is there, may be another's
+            self.end("failed", message=error.message)
+            raise
+        return True
+
+    def record(self, record: Callable[[Tx, Spot], T]) -> T:
+        """Publish what was made; where that fails it is unmade."""
+
+        def act(tx: Tx) -> T:
+            result = record(tx, self.spot)
+            intents.end(tx, self.intent_id, "done")
+            return result
+
+        try:
+            return self.flow.transact(act, self.about)
+        except CodestratorError as error:
+            self.flow.world.worktrees.discard(self.spot.path, self.spot.branch, self.spot.base)
+            self.end("failed", message=error.message)
+            raise
 
 
 def _reserve(flow: Flow, tx: Tx, choose: Callable[[Tx], Spot], session_id: str, on_disk: bool) -> tuple[Spot, str]:
     spot = choose(tx)
     args = {"slug": spot.slug, "branch": spot.branch, "path": stored_path(flow, spot.path), "base": spot.base}
     return spot, intents.plan(flow, tx, "make_worktree", session_id=session_id, on_disk=on_disk, **args).id
-
-
-def _act(flow: Flow, spot: Spot, session_id: str, on_disk: bool) -> bool:
-    if not flow.world.worktrees.reserve_branch(spot.branch, spot.base):
-        return False
-    if on_disk:
-        flow.world.worktrees.add(spot.path, spot.branch, reason=f"in use by codestrator {session_id}")
-    return True
-
-
-def _record(tx: Tx, record: Callable[[Tx, Spot], T], spot: Spot, intent_id: str) -> T:
-    result = record(tx, spot)
-    intents.end(tx, intent_id, "done")
-    return result
 
 
 def reverse(flow: Flow, intent: Intent) -> intents.Publish | None:

@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import Unsupported, WrongState
-from codestrator.methods import candidates, intents, liveness, names, paging, placing, who
+from codestrator.methods import candidates, intents, liveness, names, paging, places, placing, pointing, who
 from codestrator.model import shown
 from codestrator.params import Paged, Params, SessionId, Summary, Title
 from codestrator.records import ACTIVE, SESSION_ENDED, Lease, Session, Task, Thread, Worktree
@@ -232,7 +232,8 @@ def _item(flow: Flow, tx: Tx, session: Session) -> dict[str, Any]:
     leases = tx.found(Lease, session_id=session.id, state="held")
     held = sum(not liveness.lease_over(tx, one) for one in leases)
     held += sum(not liveness.claim_over(tx, case.claim) for case in claims if case.claim)
-    here = session.machine == tx.machine and not ended
+    # Asked only where tmux was ever set up: asking costs more than all the rest.
+    here = session.machine == tx.machine and not ended and session.runtime_state.startswith("tmux_")
     return {
         "session": shown(session),
         "liveness": liveness.of_session(tx, session),
@@ -254,8 +255,9 @@ def context_of(tx: Tx, session: Session) -> dict[str, Any]:
     for name in ("main_worktree", "session_root_worktree"):
         worktree = tx.get(Worktree, getattr(session, f"{name}_id"))
         if worktree is not None:
-            found[name] = placing.view(tx, worktree)
+            found[name] = places.shown_worktree(tx, worktree)
     if root is not None:
         found["root_thread"] = shown(root)
-        found["current_ref"] = candidates.ref_of(root)
+        if root.ref is not None:
+            found["current_ref"] = pointing.shown_ref(root)
     return found | {"liveness": liveness.of_session(tx, session)}

@@ -1,0 +1,113 @@
+"""Snapshots: uncommitted work kept under a ref of its own before anything is said of it, or done to it."""
+
+from pathlib import Path
+from typing import Any
+
+from codestrator.calls import Flow, Tx
+from codestrator.errors import Busy, External
+from codestrator.methods import paging
+from codestrator.params import Paged, SessionId, WorktreeId
+from codestrator.ports import Contention, Move
+from codestrator.records import Rescue, Skipped, Worktree
+
+
+class Listing(Paged, frozen=True, kw_only=True):
+    worktree_id: WorktreeId | None = None
+    session_id: SessionId | None = None
+
+
+def ref_of(snapshot: Rescue) -> str:
+    return f"refs/codestrator/rescue/{snapshot.worktree_id}/{snapshot.id}"
+
+
+def restore(snapshot_id: str) -> dict[str, Any]:
+    """The call, and the command, that brings a snapshot back."""
+    command = f"git codestrator rescue restore {snapshot_id}"
+    return {"method": "rescue.restore", "params": {"snapshot_id": snapshot_id}, "command": command}
+
+
+def take(
+    flow: Flow,
+    worktree: Worktree,
+    folder: Path,
+    reason: str,
+    *,
+    case_id: str | None = None,
+    thread_id: str | None = None,
+) -> tuple[Rescue, bool]:
+    """Keep what a worktree has now: (its document, to be published by the caller, whether it is new).
+
+    The ref is written and read back before this returns; an unchanged worktree gives its newest snapshot again.
+    """
+    limit = flow.settings.snapshot_max_bytes
+    taken = flow.world.worktrees.snapshot(folder, message=f"{reason} {worktree.id}", max_untracked_bytes=limit)
+    tx = flow.read()
+    newest = tx.get(Rescue, worktree.latest_snapshot_id)
+    skipped = tuple(Skipped(path=path, bytes=size) for path, size in taken.skipped)
+    if newest and (newest.tree, newest.head, newest.skipped) == (taken.tree, taken.head, skipped):
+        return newest, False
+    snapshot = Rescue(
+        id=tx.mint("snap"),
+        worktree_id=worktree.id,
+        commit=taken.commit,
+        tree=taken.tree,
+        head=taken.head,
+        branch=taken.branch,
+        reason=reason,
+        files=taken.files,
+        bytes=taken.bytes,
+        skipped=skipped,
+        case_id=case_id,
+        thread_id=thread_id,
+    )
+    _write_ref(flow, snapshot)
+    return snapshot, True
+
+
+def _write_ref(flow: Flow, snapshot: Rescue) -> None:
+    ref = ref_of(snapshot)
+    try:
+        flow.store.refs.move([Move(ref, None, snapshot.commit)])
+    except Contention:
+        raise Busy(f"'{ref}' is locked by another program, expected to make it", ref=ref) from None
+    if flow.store.refs.read(ref) != snapshot.commit:
+        raise External(f"'{ref}' does not hold what was written, expected '{snapshot.commit}'", program="git")
+
+
+def keep(tx: Tx, snapshot: Rescue) -> None:
+    """Stage a snapshot's document, and that it is the newest of its worktree."""
+    tx.put(snapshot)
+    worktree = tx.get(Worktree, snapshot.worktree_id)
+    if worktree is not None:
+        tx.put(worktree.but(latest_snapshot_id=snapshot.id))
+
+
+def listing(tx: Tx, want: Listing) -> dict[str, Any]:
+    """List snapshots of uncommitted work, newest first, each with the call that brings it back."""
+
+    def listed(then: Tx) -> list[Rescue]:
+        found = then.found(Rescue, worktree_id=want.worktree_id) if want.worktree_id else then.all(Rescue)
+        if want.session_id:
+            own = {row.id for row in then.where(Worktree, owner_session_id=want.session_id)}
+            found = [one for one in found if one.worktree_id in own]
+        return sorted(found, key=lambda one: (one.created_at, one.id), reverse=True)
+
+    return paging.page(tx, want, listed, _show)
+
+
+def _show(tx: Tx, snapshot: Rescue) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "snapshot_id": snapshot.id,
+        "ref": ref_of(snapshot),
+        "worktree_id": snapshot.worktree_id,
+        "branch": snapshot.branch,
+        "head": snapshot.head,
+        "reason": snapshot.reason,
+        "at": snapshot.created_at,
+        "files": snapshot.files,
+        "bytes": snapshot.bytes,
+        "restore": restore(snapshot.id),
+    }
+    if snapshot.skipped:
+        item["skipped"] = [{"path": one.path, "bytes": one.bytes} for one in snapshot.skipped]
+    return {name: value for name, value in item.items() if value is not None}
