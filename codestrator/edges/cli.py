@@ -4,6 +4,7 @@ It parses, calls and prints. Nothing heavy is imported before it is needed: help
 table.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -193,6 +194,7 @@ def demo(context: Context, keep: bool) -> None:
     """Two sessions at work in a throw-away clone."""
     from codestrator.edges import demo
 
+    gc.enable()
     demo.run(keep=keep, source=context.folder)
 
 
@@ -204,6 +206,7 @@ def mcp(context: Context) -> None:
     gc.disable()  # imports make next to no garbage, and looking for it is an eighth of the start
     from codestrator.edges import server
 
+    gc.enable()
     server.serve(context.folder)
 
 
@@ -283,6 +286,7 @@ def _refuse_usage(context: Context, error: click.ClickException, as_json: bool) 
 
 def main() -> None:
     """The entry point."""
+    gc.disable()  # a command ends before collecting would pay; what goes on running enables it again
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(run(sys.argv[1:]))

@@ -198,10 +198,11 @@ class Json(AnyType):
         if not isinstance(value, str):
             return value
         import json
+        import sys
 
         try:
             if value == "-":
-                return json.loads(click.get_text_stream("stdin", encoding="utf-8").read())
+                return json.loads(sys.stdin.read())
             if value.startswith("@"):
                 return json.loads(Path(value[1:]).read_text(encoding="utf-8"))
             return json.loads(value)

@@ -25,6 +25,14 @@ COLUMNS = {
     "status.needs": ("what", "call"),
 }
 MOST_COLUMNS = 7
+# The parts of the status: where it lies in the result, its heading, and the columns it has.
+SECTIONS = (
+    ("sessions", "Sessions", "session.list"),
+    ("cases", "Cases in work", "status.cases"),
+    ("locks", "Locks", "lock.list"),
+    ("needs", "Needs you", "status.needs"),
+)
+NOTHING = "nothing"
 
 
 def visible(text: str) -> str:
@@ -96,6 +104,9 @@ def heading(way: str) -> str:
 
 def render(method: str, result: Mapping[str, Any]) -> Iterator[str]:
     """The lines of a result: a list as fields between tabs under a line of names, anything else as `name: value`."""
+    if method == "status":
+        yield from _status(result)
+        return
     items = result.get("items")
     if not isinstance(items, list) or not all(isinstance(one, Mapping) for one in items):
         yield from outline(result)
@@ -103,6 +114,14 @@ def render(method: str, result: Mapping[str, Any]) -> Iterator[str]:
     yield from table(method, items)
     rest = {name: value for name, value in result.items() if name not in ("items", "count")}
     yield from outline(rest)
+
+
+def _status(found: Mapping[str, Any]) -> Iterator[str]:
+    for name, title, method in SECTIONS:
+        yield f"{title}:" if found[name] else f"{title}: {NOTHING}"
+        yield from (f"  {line}" for line in table(method, found[name]))
+    yield "Next:"
+    yield from (f"  {cell(call)}" for call in found["next"])
 
 
 def table(method: str, items: Sequence[Mapping[str, Any]]) -> Iterator[str]:

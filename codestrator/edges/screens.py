@@ -26,9 +26,6 @@ STYLES = {
     "cancelled": "dim",
     "closed": "dim",
 }
-SECTIONS = (("sessions", "session.list"), ("cases", "status.cases"), ("locks", "lock.list"), ("needs", "status.needs"))
-TITLES = {"sessions": "Sessions", "cases": "Cases in work", "locks": "Locks", "needs": "Needs you"}
-EMPTY = "nothing"
 
 
 def show(method: str, result: Mapping[str, Any], *, coloured: bool, console: Console | None = None) -> None:
@@ -43,18 +40,17 @@ def any_result(method: str, result: Mapping[str, Any]) -> RenderableType:
     if not isinstance(items, list) or not all(isinstance(one, Mapping) for one in items):
         return outline(result)
     rest = {name: value for name, value in result.items() if name not in ("items", "count")}
-    shown: list[RenderableType] = [table(method, items) if items else Text(EMPTY, style="dim")]
+    shown: list[RenderableType] = [table(method, items) if items else Text(plain.NOTHING, style="dim")]
     return Group(*shown, outline(rest)) if rest else shown[0]
 
 
 def status(found: Mapping[str, Any]) -> RenderableType:
     """Who works where on what, what is held, what needs a person, what to call next."""
     parts: list[RenderableType] = []
-    for name, method in SECTIONS:
-        items = found[name]
-        if items or name == "sessions":
-            parts.append(Text(TITLES[name], style="bold"))
-            parts.append(table(method, items) if items else Text(f"  {EMPTY}", style="dim"))
+    for name, title, method in plain.SECTIONS:
+        if found[name] or name == "sessions":
+            parts.append(Text(title, style="bold"))
+            parts.append(table(method, found[name]) if found[name] else Text(f"  {plain.NOTHING}", style="dim"))
     parts.append(Text("Next", style="bold"))
     parts += [Text(f"  {call}") for call in found["next"]]
     return Group(*parts)

@@ -308,22 +308,34 @@ def listing(tx: Tx, want: Listing) -> dict[str, Any]:
             tx.require(Task, task_id)
     plans: list[Plan] = []
 
+    def plan(then: Tx) -> Plan:
+        plans[:] = plans or [Plan(then)]
+        return plans[0]
+
+    def status(then: Tx, row: Any) -> str:
+        """A case says it itself; of the others it is read off all that is below them."""
+        return str(row.status) if row.level == "case" else plan(then).status(row)
+
+    def candidates(then: Tx) -> Iterable[Any]:
+        if want.under:
+            return plan(then).under(want.under)
+        if want.level == "case" and want.status:
+            return then.where(Task, status=want.status)
+        return then.rows(Task)
+
     def listed(then: Tx) -> list[Any]:
-        known = Plan(then)
-        plans.append(known)
-        rows = known.under(want.under) if want.under else known.rows.values()
         found = [
             row
-            for row in rows
+            for row in candidates(then)
             if (want.level is None or row.level == want.level)
             and (want.parent_id is None or row.parent_id == want.parent_id)
             and (want.session_id is None or row.session_id == want.session_id)
-            and (want.status is None or known.status(row) == want.status)
+            and (want.status is None or status(then, row) == want.status)
         ]
         return sorted(found, key=lambda row: (-row.priority, row.updated_at, row.id))
 
     def show(then: Tx, row: Any) -> dict[str, Any]:
-        return shown_task(then, then.require(Task, row.id), steps=False, status=plans[-1].status(row))
+        return shown_task(then, then.require(Task, row.id), steps=False, status=status(then, row))
 
     return page(tx, want, listed, show)
 
