@@ -132,7 +132,8 @@ def test_codex_works_through_a_case(
         one["item"] for one in events if one["type"] == "item.completed" and one["item"]["type"] == "mcp_tool_call"
     ]
     assert [one["arguments"]["method"] for one in calls] == [method for _, method, _ in SEQUENCE]
-    assert {one["status"] for one in calls} == {"completed"}, calls
+    refused = [(one["arguments"], one["result"] or one["error"]) for one in calls if one["status"] != "completed"]
+    assert not refused
     case_id = task_id(model.requests[-1], CASE)
     case = actor("operator")("task.get", task_id=case_id)["task"]
     assert (case["status"], [step["status"] for step in case["steps"]]) == ("done", ["done"])
@@ -149,4 +150,4 @@ def test_codex_shows_the_model_our_tools_and_instructions(run: Callable[[Scripte
     assert "work.brief" in space["description"]
     shown = {tool["name"]: tool for tool in space["tools"]}
     assert len(shown) == 10 and "orchestrator_call" in shown
-    assert "step.check(case_id: id(case)" in shown["orch_task"]["description"]
+    assert "step.check(result: pass|fail|skip|blocked, " in shown["orch_task"]["description"]
