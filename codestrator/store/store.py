@@ -28,6 +28,7 @@ from codestrator.store.upkeep import Upkeep
 T = TypeVar("T")
 Mover = Callable[[Sequence[Move]], None]
 REST_SECONDS = (0.001, 0.01)
+WRITE_TRIES = 4  # `git gc` removes empty folders of objects, also one that is about to be written into
 
 
 class Store:
@@ -221,19 +222,7 @@ class Store:
             time.sleep(random.uniform(*REST_SECONDS))
 
     def _publish(self, transaction: Transaction, stamp: Stamp, mover: Mover) -> None:
-        ours: dict[str, Move] = {}
-        pictures: list[Picture] = []
-        message = _message(stamp, transaction)
-        try:
-            for ref in (STATE, LOCKS):
-                if changes := transaction.changes(ref):
-                    old = self._picture_of(transaction, ref)
-                    root = old.rewritten(changes)
-                    commit = self.commit(root, [old.commit], old.counter + 1, message)
-                    ours[ref] = Move(ref, old.commit, commit)
-                    pictures.append(Picture(self.objects, old.layout, commit, old.counter + 1, root))
-        except (OSError, pygit2.GitError) as error:
-            raise _cannot_write(self.common_dir, error) from error
+        ours, pictures = self._written(transaction, _message(stamp, transaction))
         seen = [Move(ref, now, now) for ref in sorted(transaction.read_refs) for now in [_tip(transaction, ref)]]
         mover(moves_of(transaction, ours, seen))
         for picture in pictures:
@@ -242,6 +231,25 @@ class Store:
         self.recent.note(Tip(rfc3339(transaction.now.at), str(state), str(locks)))
         documents = sum(len(transaction.changes(ref)) for ref in ours)
         self.upkeep.after({picture.layout.ref: picture.counter for picture in pictures}, documents)
+
+    def _written(self, transaction: Transaction, message: str) -> tuple[dict[str, Move], list[Picture]]:
+        """The new commits, their refs not moved yet; written again where git's tidying took a folder from under us."""
+        for more in reversed(range(WRITE_TRIES)):
+            ours: dict[str, Move] = {}
+            pictures: list[Picture] = []
+            try:
+                for ref in (STATE, LOCKS):
+                    if changes := transaction.changes(ref):
+                        old = self._picture_of(transaction, ref)
+                        root = old.rewritten(changes)
+                        commit = self.commit(root, [old.commit], old.counter + 1, message)
+                        ours[ref] = Move(ref, old.commit, commit)
+                        pictures.append(Picture(self.objects, old.layout, commit, old.counter + 1, root))
+                break
+            except (OSError, pygit2.GitError) as error:
+                if not more:
+                    raise _cannot_write(self.common_dir, error) from error
+        return ours, pictures
 
     def _picture_of(self, transaction: Transaction, ref: str) -> Picture:
         return transaction._pictures[ref]
