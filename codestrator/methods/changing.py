@@ -42,6 +42,9 @@ def update(tx: Tx, want: Update) -> dict[str, Any]:
     """Change a task's texts, priority, dependencies, files or steps."""
     task = tx.require(Task, want.task_id)
     changes = {name: getattr(want, name) for name in FIELDS if getattr(want, name) is not None}
+    for name in ("depends_on", "files"):
+        if name in changes:
+            changes[name] = tuple(dict.fromkeys(changes[name]))
     if not (changes or want.add_steps or want.steps is not None or want.assignee_session is not None):
         raise InvalidParams(
             "task.update has nothing to change, expected at least one field", field="task_id", expected=list(FIELDS)
