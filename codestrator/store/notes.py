@@ -3,15 +3,19 @@
 `git notes add` by two processes loses notes, so the tree is written here; git reads it, and may write to it as well.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from codestrator.errors import Busy, CodestratorError
+import pygit2
+
+from codestrator.errors import Busy, CodestratorError, External, UnreadableState
 from codestrator.ports import Contention, Move
 from codestrator.store.documents import canonical
-from codestrator.store.objects import BLOB, TREE, Entry, Node
+from codestrator.store.journal import trailers_of
+from codestrator.store.objects import BLOB, MISSING, TREE, Entry, Node
 from codestrator.store.refs import is_contention
 
 if TYPE_CHECKING:
@@ -19,17 +23,23 @@ if TYPE_CHECKING:
 
 NOTES = "refs/notes/codestrator"
 REST_SECONDS = 0.5
-PATIENCE_SECONDS = 10.0
 RETRY_SECONDS = 0.01
 UPTO = "Upto"
 
+Lines = dict[bytes, None]  # in order, each once
+
 
 class NoteBook:
-    """Implements `ports.Notes`. Adding the same line to the same commit twice is adding it once."""
+    """Implements `ports.Notes`. Adding the same line to the same commit twice is adding it once.
 
-    def __init__(self, store: "Store") -> None:
+    Lines that wait when the process is killed are lost here; they repeat what the state says, `upto` tells from where
+    on they may be missing, and `complete` adds them.
+    """
+
+    def __init__(self, store: "Store", *, patience_seconds: float = 10.0) -> None:
         self._store = store
-        self._waiting: dict[str, dict[bytes, None]] = {}
+        self._patience = patience_seconds
+        self._waiting: dict[str, Lines] = {}
         self._guard = threading.Lock()
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -47,108 +57,151 @@ class NoteBook:
         self._over.wait(REST_SECONDS)
         with self._guard:
             self._thread = None
-        try:
+        with contextlib.suppress(CodestratorError):  # the lines still wait; the next flush says what is wrong
             self.flush()
-        except CodestratorError:
-            return  # the lines still wait; the next flush reports what is wrong
 
     def flush(self) -> None:
-        """Write what waits; `Busy` if other writers are in the way for too long."""
+        """Write what waits, and what another thread is writing now.
+
+        What could not be written goes on waiting: `Busy` if other writers are in the way for too long, `External` if
+        nothing can be written, `UnreadableState` if the notes that are there are damaged.
+        """
         with self._writing:
             with self._guard:
                 waiting, self._waiting = self._waiting, {}
             try:
                 if waiting:
                     self._write(waiting, None)
-            except CodestratorError:
+            except BaseException:
                 with self._guard:
-                    for commit, lines in waiting.items():
-                        self._waiting.setdefault(commit, {}).update(lines)
+                    for commit, lines in self._waiting.items():
+                        waiting.setdefault(commit, {}).update(lines)
+                    self._waiting = waiting
                 raise
 
     def complete(self, lines: Iterable[tuple[str, Mapping[str, Any]]], upto: str) -> None:
         """Write those of the lines that are missing, and that notes are whole up to that commit of the state."""
-        groups: dict[str, dict[bytes, None]] = {}
+        groups: dict[str, Lines] = {}
         for commit, line in lines:
             groups.setdefault(commit, {})[canonical(line)] = None
         with self._writing:
             self._write(groups, upto)
 
     def upto(self) -> str | None:
-        """The commit of the state up to which no line is missing."""
+        """The commit of the state up to which no line is missing; None if that is not known."""
         tip = self._store.refs.read(NOTES)
-        return self._upto(tip) if tip else None
+        return self._mark(tip) if tip else None
 
-    def _upto(self, tip: str) -> str | None:
-        message = self._store.objects.commit(tip).message
-        return next((line[6:].strip() for line in message.splitlines() if line.startswith(f"{UPTO}: ")), None)
+    def _mark(self, tip: str) -> str | None:
+        """What the tip itself says. `git notes` may drop lines that were written while it ran (it compares nothing).
+
+        So above a commit of the user's nothing is known, and the next completion looks at everything.
+        """
+        return trailers_of(self._commit(tip).message).get(UPTO)
+
+    def _commit(self, commit: str) -> pygit2.Commit:
+        try:
+            return self._store.objects.commit(commit)
+        except MISSING as error:
+            raise _damaged(f"commit/{commit}", error) from None
 
     def close(self) -> None:
+        """Write what waits. What cannot be written now is written by the next start."""
         self._over.set()
-        self.flush()
+        with contextlib.suppress(CodestratorError):
+            self.flush()
 
-    def _write(self, groups: Mapping[str, Mapping[bytes, None]], upto: str | None) -> None:
-        give_up = time.monotonic() + PATIENCE_SECONDS
+    def _write(self, groups: Mapping[str, Lines], upto: str | None) -> None:
+        give_up = time.monotonic() + self._patience
         while True:
-            try:
-                with self._store.gate() as held:
-                    try:
-                        self._swap(groups, upto)
-                        return
-                    except Contention:
-                        if held:
-                            self._store.refs.break_stale(NOTES)
-            except OSError as error:
-                if not is_contention(error):
-                    raise
+            with self._store.gate() as held:
+                try:
+                    self._swap(groups, upto)
+                    return
+                except Contention:
+                    if held:
+                        self._store.refs.break_stale(NOTES)
+                except (OSError, pygit2.GitError) as error:
+                    if not is_contention(error):
+                        raise self._cannot_write(error) from error
             if time.monotonic() > give_up:
                 raise Busy(
-                    f"'{NOTES}' was moved by others for {PATIENCE_SECONDS:g} s, expected to write notes",
+                    f"'{NOTES}' was moved by others for {self._patience:g} s, expected to write notes",
                     hint="Call the same again in a few seconds.",
-                    waited_seconds=PATIENCE_SECONDS,
+                    waited_seconds=self._patience,
                 )
             time.sleep(RETRY_SECONDS)
 
-    def _swap(self, groups: Mapping[str, Mapping[bytes, None]], upto: str | None) -> None:
+    def _cannot_write(self, error: Exception) -> External:
+        return External(
+            f"notes cannot be written under '{self._store.common_dir}': {str(error)[:200]}",
+            hint="Look at the free space and the permissions of the repository, then call the same again.",
+            program="libgit2",
+            stderr_tail=str(error)[-500:],
+        )
+
+    def _swap(self, groups: Mapping[str, Lines], upto: str | None) -> None:
+        """Write onto the notes that are there now, if they lack anything; raises `Contention` if they moved."""
         store, tip = self._store, self._store.refs.read(NOTES)
-        root = store.objects.node(store.objects.commit(tip).tree_id.raw) if tip else None
-        new, changed = root, 0
-        for commit, lines in groups.items():
-            written = self._with_lines(new, commit, lines)
-            changed += written is not new
-            new = written
-        known = self._upto(tip) if tip else None
+        last = self._commit(tip) if tip else None
+        root = store.objects.node(last.tree_id.raw) if last else None
+        known = self._mark(tip) if tip else None
+        new = self._with_lines(root, {commit.encode(): lines for commit, lines in groups.items()}, 0)
         if new is root and upto in (None, known):
             return
-        counter = store.objects.commit(tip).commit_time + 1 if tip else 1
+        subject = f"notes on {len(groups)} commits" if new is not root else "notes are complete"
         mark = f"{UPTO}: {upto or known}\n" if upto or known else ""
-        message = f"notes on {changed} commits\n\n{mark}Machine: {store.machine}\n"
-        root = new or store.objects.write_tree({})
-        store.refs.move([Move(NOTES, tip, store.commit(root, [tip] if tip else [], counter, message))])
+        message = f"{subject}\n\n{mark}Machine: {store.machine}\n"
+        counter = last.commit_time + 1 if last else 1
+        tree = new or store.objects.write_tree({})
+        store.refs.move([Move(NOTES, tip, store.commit(tree, [tip] if tip else [], counter, message))])
 
-    def _with_lines(self, root: Node | None, commit: str, lines: Mapping[bytes, None]) -> Node | None:
-        """The tree with the lines added to a commit's note, wherever git has put that note."""
-        entries = dict(self._store.objects.entries(root, NOTES)) if root else {}
-        return self._put(root, entries, commit, lines, 0)
+    def _with_lines(self, node: Node | None, groups: Mapping[bytes, Lines], depth: int) -> Node | None:
+        """The tree with the lines added to each commit's note, wherever git has put it; the same tree if it has them.
 
-    def _put(
-        self, node: Node | None, entries: dict[bytes, Entry], name: str, lines: Mapping[bytes, None], depth: int
-    ) -> Node | None:
-        objects = self._store.objects
-        whole, folder = name.encode(), name[:2].encode()
-        if whole in entries or (depth and folder not in entries):
-            old = objects.raw(entries[whole].oid) if whole in entries else b""
-            have = old.splitlines()
-            fresh = [line for line in lines if line not in have]
-            if not fresh:
-                return node
-            content = b"".join(line + b"\n" for line in [*have, *fresh])
-            entries[whole] = Entry(BLOB, objects.write_blob(content))
-            return objects.write_tree(entries)
-        below = objects.node(entries[folder].oid) if folder in entries else None
-        inner = dict(objects.entries(below, NOTES)) if below else {}
-        written = self._put(below, inner, name[2:], lines, depth + 1)
-        if written is below or written is None:
-            return node
-        entries[folder] = Entry(TREE, written.oid)
-        return objects.write_tree(entries)
+        A note's path is the commit's id, cut after any number of pairs of digits: git reads every cut, and cuts as
+        deep as the number of notes asks for when it writes. New ones are cut once, or where there is a folder.
+        """
+        entries = self._entries(node)
+        below: dict[bytes, dict[bytes, Lines]] = {}
+        changed = False
+        for name, lines in groups.items():
+            folder = entries.get(name[:2])
+            enters = folder.mode == TREE if folder else depth == 0
+            if enters and name not in entries:
+                below.setdefault(name[:2], {})[name[2:]] = lines
+            else:
+                changed |= self._add_to_note(entries, name, lines)
+        for name, inner in below.items():
+            old = self._store.objects.node(entries[name].oid) if name in entries else None
+            new = self._with_lines(old, inner, depth + 1)
+            if new is not None and new is not old:
+                entries[name] = Entry(TREE, new.oid)
+                changed = True
+        return self._store.objects.write_tree(entries) if changed else node
+
+    def _entries(self, node: Node | None) -> dict[bytes, Entry]:
+        return dict(self._store.objects.entries(node, NOTES)) if node else {}
+
+    def _add_to_note(self, entries: dict[bytes, Entry], name: bytes, lines: Lines) -> bool:
+        """Append what the note lacks, and leave alone what the user wrote into it; whether it lacked anything."""
+        try:
+            old = self._store.objects.raw(entries[name].oid) if name in entries else b""
+        except MISSING as error:
+            raise _damaged(f"note/{name.decode('ascii', 'replace')}", error) from None
+        have = set(old.split(b"\n"))
+        fresh = [line for line in lines if line not in have]
+        if fresh:
+            start = old if not old or old.endswith(b"\n") else old + b"\n"
+            entries[name] = Entry(BLOB, self._store.objects.write_blob(start + b"\n".join(fresh) + b"\n"))
+        return bool(fresh)
+
+
+def _damaged(name: str, error: Exception) -> UnreadableState:
+    return UnreadableState(
+        f"'{name}' of '{NOTES}' is missing or damaged, expected git notes",
+        hint="Run doctor.check to see what is damaged and what can be repaired.",
+        ref=NOTES,
+        document=name,
+        reason=str(error)[:200] or "missing object",
+    )
