@@ -1,0 +1,329 @@
+"""Packing our own objects, and remembering recent tips."""
+
+import fcntl
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from codestrator.errors import UnreadableState
+from codestrator.records import Task
+from codestrator.store import Store
+from codestrator.store.configuration import open_repository
+from codestrator.store.packs import Packs
+from codestrator.store.tips import KEPT, Tip, Tips
+from codestrator.store.upkeep import MOST_PACKS, Upkeep
+from tests.store.kit import LOCKS, STATE, at_every_file, die_in, git, loose, put, raise_priority, store_of, task
+
+
+def packs(repo: Path) -> list[str]:
+    return sorted(one.stem for one in (repo / ".git" / "objects" / "pack").glob("*.idx"))
+
+
+def ours(repo: Path) -> set[str]:
+    """All objects of the two refs."""
+    return {line.split(" ")[0] for line in git(repo, "rev-list", "--objects", STATE, LOCKS).splitlines()}
+
+
+def contents(repo: Path) -> list[str]:
+    store = store_of(repo)
+    try:
+        return sorted(f"{one.id} {one.priority}" for one in store.read().all(Task))
+    finally:
+        store.close()
+
+
+def test_packing_leaves_no_loose_object_of_ours_and_every_document_readable(repo: Path, store: Store) -> None:
+    plan = [task(f"Task {number}") for number in range(30)]
+    put(store, *plan)
+    for one in plan[:5]:
+        raise_priority(store, one.id)
+    assert ours(repo) <= loose(repo)
+    before = contents(repo)
+
+    store.maintain()
+
+    assert not ours(repo) & loose(repo)
+    assert contents(repo) == before
+    assert len(list(store.journal())) == 7
+    git(repo, "fsck", "--strict")
+
+
+def test_packing_leaves_the_users_objects_as_they_are(repo: Path, store: Store) -> None:
+    put(store, task())
+    git(repo, "hash-object", "-w", "--stdin", stdin=b"nobody points here")
+    users = loose(repo) - ours(repo)
+    assert len(users) == 4
+
+    store.maintain()
+
+    assert loose(repo) == users
+    inside = git(repo, "verify-pack", "-v", *[f".git/objects/pack/{one}.idx" for one in packs(repo)])
+    assert not any(oid in inside for oid in users)
+
+
+def test_a_rescued_snapshot_stays_loose_because_its_content_is_the_users(repo: Path, store: Store) -> None:
+    git(repo, "update-ref", "refs/codestrator/rescue/wt-0000000000/snap-0000000000", "main")
+    put(store, task())
+    rescued = set(git(repo, "rev-list", "--objects", "--no-object-names", "main").splitlines())
+
+    store.maintain()
+
+    assert rescued <= loose(repo)
+
+
+def test_notes_are_packed_too(repo: Path, store: Store) -> None:
+    git(repo, "notes", "--ref=codestrator", "add", "-m", '{"id":"cp-0000000000"}', "main")
+    note = git(repo, "rev-parse", "refs/notes/codestrator")
+    store.maintain()
+    assert note not in loose(repo)
+    assert git(repo, "notes", "--ref=codestrator", "show", "main") == '{"id":"cp-0000000000"}'
+
+
+def test_an_open_store_reads_what_another_process_packed(repo: Path, store: Store) -> None:
+    one = task()
+    put(store, one)
+    fresh = store_of(repo)
+    assert fresh.initialised
+    store.maintain()
+    assert fresh.read().require(Task, one.id).title == "Login"
+    raise_priority(fresh, one.id)
+    assert store.read().require(Task, one.id).priority == 1
+
+
+def test_packing_twice_makes_one_pack(repo: Path, store: Store) -> None:
+    put(store, task())
+    store.maintain()
+    first = packs(repo)
+    store.maintain()
+    assert packs(repo) == first and len(first) == 1
+
+
+def test_only_one_process_packs_at_once(repo: Path, store: Store) -> None:
+    put(store, task())
+    handle = os.open(repo / ".git" / "codestrator" / "packing.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        assert store.upkeep.maintain() is False
+        assert not packs(repo)
+    finally:
+        os.close(handle)
+    assert store.upkeep.maintain() is True
+    assert packs(repo)
+
+
+def test_our_packs_stay_few_and_lose_nothing(repo: Path, store: Store) -> None:
+    one = task()
+    put(store, one)
+    most = 0
+    for _ in range(3 * MOST_PACKS):
+        raise_priority(store, one.id)
+        store.maintain()
+        most = max(most, len(packs(repo)))
+    assert most <= MOST_PACKS
+    assert contents(repo) == [f"{one.id} {3 * MOST_PACKS}"]
+    assert not ours(repo) & loose(repo)
+    git(repo, "fsck", "--strict")
+
+
+def test_a_pack_of_the_user_is_never_merged(repo: Path, store: Store) -> None:
+    git(repo, "repack", "-q", "-ad")
+    (users,) = packs(repo)
+    one = task()
+    put(store, one)
+    for _ in range(MOST_PACKS + 2):
+        raise_priority(store, one.id)
+        store.maintain()
+    assert users in packs(repo)
+
+
+def test_a_pack_that_somebody_marked_to_keep_is_kept(repo: Path, store: Store) -> None:
+    one = task()
+    put(store, one)
+    store.maintain()
+    (kept,) = packs(repo)
+    (repo / ".git" / "objects" / "pack" / f"{kept}.keep").touch()
+    for _ in range(MOST_PACKS + 2):
+        raise_priority(store, one.id)
+        store.maintain()
+    assert kept in packs(repo)
+
+
+def test_packs_that_git_indexed_together_are_not_merged(repo: Path, store: Store) -> None:
+    one = task()
+    put(store, one)
+    store.maintain()
+    git(repo, "multi-pack-index", "write")
+    for _ in range(MOST_PACKS + 2):
+        raise_priority(store, one.id)
+        store.maintain()
+    assert len(packs(repo)) > MOST_PACKS
+    git(repo, "fsck", "--strict")
+
+
+@pytest.mark.parametrize("act", [["gc", "--quiet"], ["gc", "--quiet", "--prune=now"], ["repack", "-qad"]])
+def test_git_may_take_over_our_packs(repo: Path, store: Store, act: list[str]) -> None:
+    one = task()
+    put(store, one)
+    store.maintain()
+    git(repo, *act)
+    raise_priority(store, one.id)
+    store.maintain()
+    git(repo, *act)
+    assert contents(repo) == [f"{one.id} 1"]
+    raise_priority(store, one.id)
+    git(repo, "fsck", "--strict")
+
+
+def test_packing_starts_by_itself_when_it_is_due(repo: Path, store: Store) -> None:
+    store.upkeep = Upkeep(repo / ".git", open_repository, due_objects=50)
+    one = task()
+    put(store, one)
+    most = 0
+    for _ in range(60):
+        raise_priority(store, one.id)
+        most = max(most, len(loose(repo)))
+    store.close()
+    assert packs(repo)
+    assert most < 300
+    assert store.upkeep.problem is None
+
+
+def test_a_large_mutation_makes_packing_due_at_once(repo: Path, store: Store) -> None:
+    put(store, *[task(f"Task {number}") for number in range(600)])
+    store.close()
+    assert packs(repo)
+    assert len(loose(repo)) < 600
+
+
+def test_nothing_is_started_when_nothing_is_due(repo: Path, store: Store) -> None:
+    before = threading.active_count()
+    begun = time.perf_counter()
+    for _ in range(10_000):
+        store.upkeep.after({STATE: 3, LOCKS: 1})
+    taken = time.perf_counter() - begun
+    assert threading.active_count() == before
+    assert not packs(repo)
+    assert taken / 10_000 < 0.000_1
+
+
+def test_a_short_process_ends_the_packing_that_it_began(repo: Path, store: Store) -> None:
+    source = (
+        "import sys\nfrom pathlib import Path\nfrom tests.store.kit import *\n"
+        "store = store_of(Path(sys.argv[1]))\nput(store, *[task() for _ in range(600)])\nstore.close()\n"
+    )
+    subprocess.run([sys.executable, "-c", source, str(repo)], check=True, cwd=Path(__file__).parents[2])
+    assert packs(repo)
+    assert not (repo / ".git" / "codestrator" / "packing").exists()
+
+
+def test_a_kill_at_any_step_of_packing_loses_nothing(repo: Path, store: Store) -> None:
+    one = task()
+    put(store, one)
+    users = loose(repo) - ours(repo)
+    for number in itertools.count():
+        raise_priority(store, one.id)
+        store.close()
+        killed = die_in(lambda: store_of(repo).maintain(), at_every_file, number)
+        assert contents(repo) == [f"{one.id} {number + 1}"]
+        assert users <= loose(repo)
+        git(repo, "fsck", "--connectivity-only")
+        store.maintain()
+        if not killed:
+            break
+    assert number > 20
+    assert not ours(repo) & loose(repo)
+    assert not list((repo / ".git" / "codestrator").glob("packing/*"))
+    git(repo, "fsck", "--strict")
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_step_of_merging_packs_loses_nothing(repo: Path, store: Store) -> None:
+    one = task()
+    put(store, one)
+    written = 0
+    for number in itertools.count():
+        while len(packs(repo)) < MOST_PACKS:
+            raise_priority(store, one.id)
+            store.maintain()
+            written += 1
+        raise_priority(store, one.id)
+        written += 1
+        store.close()
+        killed = die_in(lambda: store_of(repo).maintain(), at_every_file, 3 * number)
+        assert contents(repo) == [f"{one.id} {written}"]
+        git(repo, "fsck", "--connectivity-only")
+        store.maintain()
+        if not killed:
+            break
+    assert number > 10
+    assert len(packs(repo)) <= MOST_PACKS
+    git(repo, "fsck", "--strict")
+
+
+def test_a_damaged_object_stops_packing_and_is_told(repo: Path, store: Store) -> None:
+    one = task()
+    put(store, one)
+    blob = git(repo, "rev-parse", f"{STATE}^{{tree}}")
+    lost = repo / ".git" / "objects" / blob[:2] / blob[2:]
+    lost.unlink()
+    kept = loose(repo)
+    store.upkeep.after({STATE: 10_000})
+    store.close()
+    assert store.upkeep.problem and blob in store.upkeep.problem
+    assert loose(repo) == kept
+
+
+def test_what_a_pack_holds_is_read_from_its_index(repo: Path, store: Store) -> None:
+    put(store, task())
+    store.maintain()
+    (name,) = packs(repo)
+    said = git(repo, "verify-pack", "-v", f".git/objects/pack/{name}.idx").splitlines()
+    lines = [line.split() for line in said if line[40:41] == " "]
+    in_order = [words[0] for words in sorted(lines, key=lambda words: int(words[4]))]
+    assert [one.hex() for one in Packs(repo / ".git").oids(name)] == in_order
+
+
+def test_every_publish_is_noted_in_the_recent_tips(repo: Path, store: Store) -> None:
+    put(store, task())
+    put(store, task())
+    tips = store.recent.recent()
+    assert (tips[0].state, tips[0].locks) == store.tips()
+    assert tips[1].state == git(repo, "rev-parse", f"{STATE}~1")
+
+
+def test_only_the_last_fifty_tips_are_told_and_the_file_stays_small(tmp_path: Path) -> None:
+    tips = Tips(tmp_path / "private" / "tips")
+    for number in range(500):
+        tips.note(Tip("2026-05-04T09:30:00.000Z", f"{number:040x}", "0" * 40))
+    found = tips.recent()
+    assert [int(tip.state, 16) for tip in found] == list(range(499, 499 - KEPT, -1))
+    assert (tmp_path / "private" / "tips").stat().st_size < 20_000
+
+
+def test_a_broken_line_of_the_recent_tips_is_passed_over(tmp_path: Path) -> None:
+    tips = Tips(tmp_path / "tips")
+    tips.note(Tip("2026-05-04T09:30:00.000Z", "a" * 40, "b" * 40))
+    with (tmp_path / "tips").open("ab") as file:
+        file.write(b"2026-05-04T09:30:00.000Z aaaa\n\xff\xfe\n")
+    tips.note(Tip("2026-05-04T09:31:00.000Z", "c" * 40, "d" * 40))
+    assert [tip.state[0] for tip in tips.recent()] == ["c", "a"]
+
+
+@pytest.mark.parametrize("ref", [STATE, LOCKS])
+def test_a_vanished_ref_is_told_and_never_made_anew(repo: Path, store: Store, ref: str) -> None:
+    put(store, task())
+    last = git(repo, "rev-parse", ref)
+    git(repo, "update-ref", "-d", ref)
+    fresh = store_of(repo)
+    for act in (fresh.read, fresh.initialise):
+        with pytest.raises(UnreadableState) as told:
+            act()
+        assert told.value.details["last_seen"] == last
+    git(repo, "update-ref", ref, last)
+    assert len(fresh.read().all(Task)) == 1
