@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from codestrator.errors import Forbidden, InvalidParams, LockHeld, NotFound, StaleFence, WrongState
 from tests.actors import Actor, SteeredClock, unchanged
+from tests.methods.test_inbox import make_child
 
 
 def lock(actor: Actor, path: str, kind: str = "file", **given: Any) -> dict[str, Any]:
@@ -244,3 +246,52 @@ def test_tombstones_are_kept_but_not_forever(root: Actor) -> None:
     from codestrator.records import Lease
 
     assert len(list(tx.rows(Lease))) <= 51
+
+
+def test_a_child_renews_and_releases_only_its_own_and_the_root_releases_all(
+    root: Actor, actor: Callable[..., Actor], repo: Path
+) -> None:
+    child = make_child(root, actor, repo, "thr-0000000001")
+    sibling = make_child(root, actor, repo, "thr-0000000002")
+    held = lock(child, "src", "prefix")["lock"]
+    assert held["thread_id"] == child.thread
+    for method in ("lock.heartbeat", "lock.release"):
+        with unchanged(root), pytest.raises(Forbidden):
+            sibling(method, lock_id=held["id"])
+    assert lock(sibling, "src/a")["granted"]  # one session: no conflict
+    assert child("lock.heartbeat", lock_id=held["id"], fence=held["fence"])["seconds_left"] > 590
+    assert root("lock.release", lock_id=held["id"])["lock"]["state"] == "released"
+
+
+def test_a_child_may_not_lock_for_another_session(
+    root: Actor, other: Actor, actor: Callable[..., Actor], repo: Path
+) -> None:
+    child = make_child(root, actor, repo, "thr-0000000001")
+    with unchanged(root), pytest.raises(Forbidden):
+        lock(child, "a", owner_session=other.session)
+
+
+def test_a_keyed_lock_is_granted_once(root: Actor) -> None:
+    first = lock(root, "a", idempotency_key="k")
+    root("lock.release", lock_id=first["lock"]["id"])
+    again = lock(root, "a", idempotency_key="k")
+    assert (again["fence"], again["repeated"]) == (first["fence"], True)
+    assert root("lock.list")["count"] == 0
+
+
+def test_a_lock_outlives_its_process_until_its_time(root: Actor, other: Actor, clock: SteeredClock) -> None:
+    lock(root, "a", ttl_seconds=100)
+    root.close()
+    with unchanged(other), pytest.raises(LockHeld):
+        lock(other, "a")
+    clock.advance(101)
+    assert lock(other, "a")["granted"]
+
+
+def test_the_clock_of_the_wall_ends_no_lock(root: Actor, other: Actor, clock: SteeredClock) -> None:
+    held = lock(root, "a", ttl_seconds=100)["lock"]
+    jumped = clock.now()
+    clock.now = lambda: type(jumped)(jumped.at + timedelta(days=1), jumped.boot_ms, jumped.boot_id)  # type: ignore[method-assign]
+    with unchanged(root), pytest.raises(LockHeld) as refused:
+        lock(other, "a")
+    assert refused.value.details["holders"][0]["lock_id"] == held["id"]
