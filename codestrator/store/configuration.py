@@ -31,8 +31,9 @@ def configuration(common_dir: Path) -> Callable[[str], str | None]:
 
     def get(key: str) -> str | None:
         try:
-            return config[key]
+            value: str | None = config[key]
         except KeyError:
             return None
+        return "true" if value is None else value  # a key that stands alone is true
 
     return get

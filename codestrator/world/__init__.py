@@ -51,7 +51,7 @@ class LocalWorld:
     def git(self) -> ports.Git:
         from codestrator.world.git import GitProgram
 
-        return GitProgram(self.repo)
+        return GitProgram(self.repo, lambda key: configuration(self.common_dir)(key))
 
     @cached_property
     def worktrees(self) -> ports.Worktrees:

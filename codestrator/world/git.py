@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from codestrator.errors import External
@@ -43,10 +43,11 @@ TAIL = 2000
 
 
 class GitProgram:
-    """`folder` is where it runs unless told otherwise."""
+    """`folder` is where it runs unless told otherwise; `config` reads a key of git's configuration."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: Callable[[str], str | None]) -> None:
         self._folder = folder
+        self._config = config
 
     def run(
         self,
@@ -99,8 +100,7 @@ class GitProgram:
 
     def config(self, key: str, default: str = "") -> str:
         """The value of the user's configuration, or the default where there is none."""
-        status, value, _ = self.try_run("config", "--get", key)
-        return value.strip() if status == 0 else default
+        return self._config(key) or default
 
 
 def _complete(

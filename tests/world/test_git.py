@@ -87,12 +87,6 @@ def test_no_editor_and_no_prompt_ever_waits(
     assert (status, out) == (0, "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391\n")
 
 
-def test_config_falls_back_to_the_default(world: LocalWorld, repo: Path) -> None:
-    git("config", "user.nick", "Ada der Große", at=repo)
-    assert world.git.config("user.nick") == "Ada der Große"
-    assert world.git.config("user.none", "nobody") == "nobody"
-
-
 def test_bytes_that_are_no_text_are_shown_and_not_an_error(world: LocalWorld, repo: Path) -> None:
     name = os.fsdecode(b"caf\xe9.txt")
     (repo / name).write_text("x", encoding="utf-8")

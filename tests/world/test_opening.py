@@ -184,6 +184,35 @@ def test_settings_come_from_every_level_of_git_config(repo: Path) -> None:
     assert (settings.remote, settings.authority, settings.worktree_root) == (None, "local", ".codestrator/worktrees")
 
 
+def test_a_change_of_configuration_is_seen_by_a_running_process(repo: Path) -> None:
+    world = opened(repo)
+    assert world.git.config("user.nick", "nobody") == "nobody"
+    git("config", "user.nick", "Ada der Große", at=repo)
+    assert world.git.config("user.nick") == "Ada der Große"
+
+
+@pytest.mark.parametrize("level", ["local", "global"])
+def test_a_configuration_that_cannot_be_read_is_told(repo: Path, sealed: Path, level: str) -> None:
+    place = repo / ".git" / "config" if level == "local" else sealed / ".gitconfig"
+    place.write_text("[core\nbroken", encoding="utf-8")
+    with pytest.raises(External, match="expected a git repository"):
+        open_world(repo)
+
+
+def test_a_key_without_a_value_is_true(repo: Path) -> None:
+    with (repo / ".git" / "config").open("a", encoding="utf-8") as config:
+        config.write("[codestrator]\n\tdurable\n")
+    assert opened(repo).settings.durable
+
+
+def test_a_folder_that_may_not_be_read_is_told(repo: Path) -> None:
+    git_file = repo / "sub" / ".git"
+    git_file.parent.mkdir()
+    git_file.write_text("gitdir: " + "x" * 5000, encoding="utf-8")
+    with pytest.raises(CodestratorError):
+        open_world(repo / "sub")
+
+
 def test_opening_imports_nothing_heavy(repo: Path) -> None:
     ask = "import sys; from pathlib import Path; from codestrator.world import open_world\n"
     ask += "world = open_world(Path(sys.argv[1])); world.store.initialise(); world.store.read(); world.close()\n"
