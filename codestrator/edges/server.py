@@ -101,7 +101,7 @@ class Desk:
         self._opening = threading.Lock()
         self._over = threading.Event()
         self._pool = ThreadPoolExecutor(CALLS_AT_ONCE, "call")
-        self._under_way: dict[Future[types.CallToolResult], threading.Event] = {}
+        self._under_way: dict[Future[Any], threading.Event] = {}
 
     async def answer(self, tool: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
         """Run one call in a thread; when the client cancels it, the thread is told, and its result is dropped."""
@@ -134,14 +134,19 @@ class Desk:
 
                 self._world = open_world(self._folder)
                 threading.Thread(target=self._keep_alive, args=(self._world,), name="renewal", daemon=True).start()
+                self._under_way[self._pool.submit(self._recover, self._world)] = self._over
             return self._world
 
-    def _keep_alive(self, world: "LocalWorld") -> None:
-        """Settle what dead processes left; then beat for the sessions that this process is root of, until it ends."""
+    def _recover(self, world: "LocalWorld") -> None:
+        """Settle what dead processes left, beside the calls; the server's end waits for it like for a call."""
         try:
-            registry.recover(world)
-        except (CodestratorError, OSError) as error:
-            print(f"codestrator: what a former process left was not settled: {error}", file=sys.stderr)
+            registry.recover(world.for_call(self._over))
+        except Exception as error:
+            told = error if isinstance(error, CodestratorError) else self._report("recovery", error)
+            print(f"codestrator: what dead processes left was not settled: {told}", file=sys.stderr)
+
+    def _keep_alive(self, world: "LocalWorld") -> None:
+        """Beat for the sessions that this process is root of, until it ends."""
         while not self._over.wait(self._renew_seconds):
             for session_id in tuple(self.seat.sessions):
                 try:
