@@ -1,0 +1,202 @@
+"""Removal of worktrees: only of what is kept elsewhere, and so that a crash in between is finished or undone."""
+
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Any, NamedTuple
+
+from msgspec import Meta
+
+from codestrator.calls import Flow, Tx
+from codestrator.errors import CodestratorError, Forbidden, Unsupported, WrongState
+from codestrator.methods import intents, places, who
+from codestrator.methods.worktrees import check_owner, live_threads
+from codestrator.params import Params, SessionId, WorktreeId
+from codestrator.records import Intent, Session, Worktree
+
+MERGED = ("merged_to_parent", "landed")
+SHOWN = 20
+
+
+class Remove(Params, frozen=True, kw_only=True):
+    worktree_id: WorktreeId
+    session_id: SessionId | None = None
+    rescue: Annotated[bool, Meta(description="keep unmerged or uncommitted work first; not in this version")] = False
+    delete_branch: Annotated[bool, Meta(description="the branch too, which is merged")] = False
+    dry_run: bool = False
+
+
+class Found(NamedTuple):
+    """What a worktree has: its folder if it is there, its branch's head, how that is kept elsewhere."""
+
+    folder: Path | None
+    head: str | None
+    merge_state: str
+
+
+def remove(flow: Flow, want: Remove) -> dict[str, Any]:
+    """Remove a worktree that has nothing uncommitted and nothing unmerged; its branch stays unless told otherwise."""
+    if want.rescue:
+        raise Unsupported(
+            "rescue 'true' is not in this version, expected false",
+            hint="Commit and merge what is there, then call without it.",
+            field="rescue",
+            found=True,
+            offered=[False],
+        )
+    intents.settle(flow, "remove_worktree")
+    tx = flow.read()
+    worktree = _own(tx, want)
+    if worktree.status == "removed":
+        return answer(tx, worktree)
+    found = inspect(flow, tx, worktree)
+    if want.dry_run:
+        return _answer(tx, worktree, not want.delete_branch, found.head)
+    return take_away(flow, worktree, found, want.delete_branch)
+
+
+def _own(tx: Tx, want: Remove) -> Worktree:
+    session = who.session_of(tx, want.session_id)
+    worktree = tx.require(Worktree, want.worktree_id)
+    if worktree.kind == "main":
+        raise Forbidden(
+            f"'{worktree.id}' is the main worktree, expected one made by codestrator",
+            role=tx.caller.role,
+            needs="nobody may",
+        )
+    check_owner(tx, worktree, session, or_left=True)
+    return worktree
+
+
+def inspect(flow: Flow, tx: Tx, worktree: Worktree) -> Found:
+    """Refuse with `wrong_state` whatever would lose something: files, commits, somebody's place of work."""
+    if threads := live_threads(tx, worktree):
+        raise _refuse(worktree, f"is where '{threads[0]}' works", "no live thread in it", threads=threads)
+    folder = places.path_of(tx, worktree)
+    if folder is not None and not folder.is_dir():
+        folder = None
+    if folder is not None and (operation := flow.world.worktrees.operation(folder)):
+        raise _refuse(worktree, f"has a {operation} in progress", "no operation in progress")
+    if folder is not None and (files := flow.world.worktrees.changes(folder)):
+        raise _refuse(
+            worktree, f"has {len(files)} uncommitted changes, first '{files[0]}'", "none", files=files[:SHOWN]
+        )
+    # What is checked out counts: a detached HEAD may hold commits that no branch has.
+    branch = flow.store.refs.read(f"refs/heads/{worktree.branch}") if worktree.branch else None
+    heads = list(dict.fromkeys(one for one in (flow.store.head(folder)[0] if folder else None, branch) if one))
+    states = [_merged(flow, tx, worktree, head) for head in heads]
+    state = worktree.merge_state if worktree.merge_state in MERGED else next(iter(states), "abandoned")
+    return Found(folder, heads[0] if heads else None, state)
+
+
+def _merged(flow: Flow, tx: Tx, worktree: Worktree, head: str) -> str:
+    """How a head's commits are kept elsewhere; refused if they are not."""
+    parent = tx.get(Worktree, worktree.parent_worktree_id)
+    kept = {"merged_to_parent": parent.branch if parent and parent.kind != "main" else None}
+    kept["landed"] = target_branch(flow, tx, worktree)
+    missing: list[str] = []
+    for state, branch in kept.items():
+        tip = flow.store.refs.read(f"refs/heads/{branch}") if branch else None
+        missing = flow.world.worktrees.ahead(head, tip or worktree.base_commit)
+        if not missing:
+            return state if tip and head != worktree.base_commit else "abandoned"
+    raise _refuse(
+        worktree,
+        f"has {len(missing)} commits that are merged nowhere, first '{missing[0][:12]}'",
+        "merged commits only",
+        hint="Call worktree.merge_to_parent first.",
+        commits=missing[:SHOWN],
+    )
+
+
+def target_branch(flow: Flow, tx: Tx, worktree: Worktree) -> str | None:
+    """Where the session's work is to land: `main` where there is one, else the branch that the session began at."""
+    if flow.store.refs.read("refs/heads/main") is not None:
+        return "main"
+    session = tx.get(Session, worktree.owner_session_id)
+    return session.base_branch if session else None
+
+
+def _refuse(worktree: Worktree, found: str, expected: str, **details: Any) -> WrongState:
+    hint = details.pop("hint", "Finish or commit what is there, then call the same again.")
+    return WrongState(
+        f"'{worktree.id}' {found}, expected {expected}", hint=hint, found=found, expected=expected, **details
+    )
+
+
+def take_away(flow: Flow, worktree: Worktree, found: Found, delete_branch: bool = False) -> dict[str, Any]:
+    """Remove what `inspect` let pass, with its intent before and its record after."""
+    flow.world.notes.flush()
+
+    def plan(tx: Tx) -> str:
+        fields = {"head": found.head, "merge_state": found.merge_state, "delete_branch": delete_branch}
+        path = str(found.folder) if found.folder else None
+        return intents.plan(flow, tx, "remove_worktree", worktree_id=worktree.id, path=path, **fields).id
+
+    intent_id = flow.transact(plan, worktree.id)
+    try:
+        _act(flow, worktree, found.folder, found.head if delete_branch else None)
+    except CodestratorError as error:
+        message = error.message
+        flow.transact(lambda tx: intents.end(tx, intent_id, "failed", message=message), worktree.id)
+        raise
+
+    def record(tx: Tx) -> dict[str, Any]:
+        removed = _recorded(tx, tx.require(Intent, intent_id))
+        return _answer(tx, removed, not delete_branch, found.head)
+
+    return flow.transact(record, worktree.id)
+
+
+def _act(flow: Flow, worktree: Worktree, folder: Path | None, delete_at: str | None) -> None:
+    if folder is not None:
+        flow.world.worktrees.remove(folder)
+    else:  # git may still list a folder that somebody deleted
+        place = worktree.places.get(flow.settings.machine)
+        if place is not None:
+            flow.world.worktrees.discard(flow.world.repo / place.path, None, None)
+    if delete_at and worktree.branch:
+        flow.world.worktrees.delete_branch(worktree.branch, delete_at)
+
+
+def _recorded(tx: Tx, intent: Intent) -> Worktree:
+    worktree = tx.require(Worktree, str(intent.args["worktree_id"]))
+    place = worktree.places.get(tx.machine)
+    gone = {tx.machine: place.but(status="removed")} if place else {}
+    intents.end(tx, intent.id, "done")
+    return tx.put(worktree.but(status="removed", merge_state=intent.args["merge_state"], places=worktree.places | gone))
+
+
+def answer(tx: Tx, worktree: Worktree) -> dict[str, Any]:
+    """The answer that the removal gave, as far as it is still known."""
+    done = [one for one in tx.found(Intent, state="done") if one.args.get("worktree_id") == worktree.id]
+    args = next((one.args for one in done if one.args.get("action") == "remove_worktree"), {})
+    return _answer(tx, worktree, not args.get("delete_branch"), args.get("head"))
+
+
+def _answer(tx: Tx, worktree: Worktree, kept: bool, head: str | None) -> dict[str, Any]:
+    place = worktree.places.get(tx.machine)
+    where = quote(place.path if place else worktree.slug)
+    branch = quote(worktree.branch or "")
+    command = f"git worktree add {where} {branch}" if kept else f"git worktree add -b {branch} {where} {head or ''}"
+    snapshot = worktree.latest_snapshot_id
+    params = {"snapshot_id": snapshot} if snapshot else {"worktree_id": worktree.id}
+    result = {"worktree": places.shown_worktree(tx, worktree), "branch_kept": kept, "snapshot_id": snapshot}
+    return result | {"restore": {"method": "rescue.restore", "params": params, "command": command.strip()}}
+
+
+def settle(flow: Flow, intent: Intent) -> intents.Publish:
+    """Finish a removal that had begun; one that had not is given up."""
+    args = intent.args
+    worktree = flow.read().require(Worktree, str(args["worktree_id"]))
+    folder = Path(str(args["path"])) if args.get("path") else None
+    if folder is not None and folder.exists():
+        return lambda tx: intents.end(tx, intent.id, "reversed")
+    try:
+        _act(flow, worktree, folder, str(args["head"]) if args.get("delete_branch") and args.get("head") else None)
+    except WrongState:  # somebody wrote into it meanwhile: it is back in its place
+        return lambda tx: intents.end(tx, intent.id, "reversed")
+
+    def finish(tx: Tx) -> None:
+        _recorded(tx, tx.require(Intent, intent.id))
+
+    return finish
