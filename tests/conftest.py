@@ -15,6 +15,10 @@ for _name in [name for name in os.environ if name.startswith(("GIT_", "CODESTRAT
     del os.environ[_name]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite", action="store_true", help="write the generated files of fixtures/ anew")
+
+
 @pytest.fixture(autouse=True)
 def sealed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of its own; git sees no other configuration than the one written here."""

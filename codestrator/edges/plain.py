@@ -14,7 +14,7 @@ _BREAKS = {"\n": "\\n", "\t": "\\t"}
 # The columns of each list, as dotted ways into its items; a list that is not named here shows what its items have.
 COLUMNS = {
     "session.list": ("session.id", "session.status", "liveness", "active_cases", "held_leases", "session.user_request"),
-    "task.list": ("id", "level", "status", "priority", "steps_done", "steps_total", "title"),
+    "task.list": ("id", "level", "status", "priority", "title"),
     "task.ready": ("task.id", "task.priority", "unblocks", "task.title"),
     "resume.candidates.list": ("session.id", "reason", "silent_seconds", "machine", "session.user_request"),
     "lock.list": ("id", "scope_type", "scope_path", "mode", "session_id", "seconds_left"),
