@@ -283,3 +283,16 @@ def test_half_a_character_does_not_break_the_answer() -> None:
     found = server.success({"path": "caf\udce9", "next": "café"})
     assert found.structured_content == {"path": "caf?", "next": "café"}
     assert found.model_dump_json()
+
+
+def test_a_server_that_starts_writes_the_notes_that_a_killed_one_owed(wire: Callable[..., Wire], repo: Path) -> None:
+    first = wire()
+    first.call("workspace.init")
+    first.call("session.open")
+    checkpoint = first.call("work.checkpoint", summary="half way")["checkpoint"]["id"]
+    first.process.kill()
+    first.process.wait(20)
+    git("update-ref", "-d", "refs/notes/codestrator", at=repo)
+    wire().call("session.list")
+    notes = ["log", "--all", "--format=%N", "--notes=codestrator"]
+    until(lambda: checkpoint in git(*notes, at=repo))
