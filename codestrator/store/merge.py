@@ -3,7 +3,7 @@
 Both sides are first put in order (greater `rev`, then `writer`), so that a merge cannot tell whose side is called ours.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -263,39 +263,55 @@ def undo_document(now: D | None, after: D | None, before: D | None) -> D | None:
     names the fields in which a later change stands in the way.
     """
     if now is None or after is None or before is None:
-        if (now is None) == (after is None) and (now is None or _content(now) == _content(after)):
+        if now is after or (now is not None and after is not None and _alike(now, after)):
             return before
         raise _in_the_way(now or after or before, ["presence"])
     undone: dict[str, Any] = {}
     blocked: list[str] = []
-    for unit in units(type(now)):
-        if unit.rule.name != "max" and not set(unit.names) <= set(type(now).KEEP):
-            names = [name for name in unit.names if name not in type(now).KEEP]
-            for name, value in _undone_unit(unit.rule, names, (now, after, before), blocked):
-                undone[name] = value
+    for rule, names in _undoable(type(now)):
+        undone |= _undone_unit(rule, names, (now, after, before), blocked)
     residue = _undone_map(now.residue, after.residue, before.residue, "", blocked)
     if blocked:
         raise _in_the_way(now, sorted(blocked))
     return now.but(**undone, residue=residue)
 
 
+@cache
+def _undoable(kind: type[Document]) -> tuple[Unit, ...]:
+    """The units of a kind without what an undo leaves as it is."""
+    kept = (Unit(rule, tuple(name for name in names if name not in kind.KEEP)) for rule, names in units(kind))
+    return tuple(unit for unit in kept if unit.names and unit.rule.name != "max")
+
+
+def _alike(one: Document, other: Document) -> bool:
+    names = [name for unit in _undoable(type(one)) for name in unit.names]
+    return one.residue == other.residue and _values(one, names) == _values(other, names)
+
+
+def _values(document: Document, names: Sequence[str]) -> list[Any]:
+    """Fields to compare by: a part's version tells nothing, since undoing raises it."""
+    values = (getattr(document, name) for name in names)
+    return [value.but(version=0) if hasattr(value, "version") else value for value in values]
+
+
 def _undone_unit(
     rule: Rule, names: Sequence[str], of: tuple[Document, Document, Document], blocked: list[str]
-) -> Iterator[tuple[str, Any]]:
+) -> dict[str, Any]:
     """The fields of a unit as they were before; `blocked` is told those that were changed again."""
-    now, after, before = ([getattr(one, name) for name in names] for one in of)
+    now, after, before = (_values(one, names) for one in of)
     if after == before:
-        return
+        return {}
     if rule.name == "map":
-        yield names[0], _undone_map(now[0], after[0], before[0], f"{names[0]}.", blocked)
-    elif rule.name in ("set", "log") and now != after:
+        return {names[0]: _undone_map(now[0], after[0], before[0], f"{names[0]}.", blocked)}
+    if rule.name in ("set", "log") and now != after:
         kept = [one for one in now[0] if one in before[0] or one not in after[0]]
-        yield names[0], (*kept, *(one for one in before[0] if one not in after[0] and one not in kept))
-    elif now == after:
-        for name, old, current in zip(names, before, now, strict=True):
-            yield name, _at_version(old, (current,), 0 if old == current else 1)
-    elif now != before:
+        return {names[0]: (*kept, *(one for one in before[0] if one not in after[0] and one not in kept))}
+    if now == after:
+        pairs = {name: (getattr(of[2], name), getattr(of[0], name)) for name in names}
+        return {name: _at_version(old, (new,), 0 if old == new else 1) for name, (old, new) in pairs.items()}
+    if now != before:
         blocked += [name for name, one, other in zip(names, now, after, strict=True) if one != other]
+    return {}
 
 
 def _undone_map(
@@ -313,11 +329,6 @@ def _undone_map(
         else:
             undone[key] = old
     return undone
-
-
-def _content(document: Document | None) -> Document | None:
-    """A document without what the store fills in when it publishes."""
-    return document and document.but(schema=0, rev=0, writer="", created_at="", updated_at="")
 
 
 def _diverged(documents: list[dict[str, Any]]) -> Diverged:

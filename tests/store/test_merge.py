@@ -383,3 +383,29 @@ def test_an_undo_leaves_claims_and_numbering_as_they_are() -> None:
     assert undone is not None
     assert (undone.claim, undone.claim_fence, undone.step_count) == (None, 2, 1)
     assert (undone.steps, undone.title) == ({}, "a")
+
+
+def test_undos_one_after_the_other_go_back_to_the_beginning() -> None:
+    """Though each leaves numbering as it is, and gives what it restores a new version."""
+    first = Ref(n=1, node_type="case", node_id=CASE, status="active", version=1)
+    threads = [
+        a_thread(),
+        a_thread(ref=first, ref_count=1),
+        a_thread(ref=first.but(summary="s", version=2), ref_count=1),
+    ]
+    cases = [a_case(), a_case(steps={"1": a_step("x")}, step_count=1), a_case(title="t", step_count=1)]
+    for history in (threads, cases):
+        now: Any = history[-1]
+        for before, after in zip([None, *history[:-1]][::-1], history[::-1], strict=True):
+            now = undo_document(now, after, before)
+        assert now is None
+
+
+def test_a_ref_that_changed_back_and_forth_has_a_version_for_each_change() -> None:
+    ref = Ref(n=1, node_type="case", node_id=CASE, status="active", version=1)
+    before, after = a_thread(ref=ref), a_thread(ref=ref.but(status="suspended", version=2))
+    undone = undo_document(after, after, before)
+    again = undo_document(undone, undone, after)
+    assert undone is not None and again is not None
+    assert undone.ref == ref.but(version=3)
+    assert again.ref == ref.but(status="suspended", version=4)
