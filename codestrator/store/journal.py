@@ -86,5 +86,6 @@ def journal(objects: Objects, layout: Layout, start: str) -> Iterator[Operation]
                 reason="missing object",
             ) from None
         yield Operation(objects, layout, commit)
-        for parent in commit.parents:
-            waiting[str(parent.id)] = parent.commit_time
+        for parent in commit.parent_ids:
+            there = parent in objects.repo  # a missing one is told when its turn comes
+            waiting[str(parent)] = objects.commit(str(parent)).commit_time if there else commit.commit_time

@@ -246,7 +246,11 @@ class Picture:
         node = node or self.root
         yield node, folders
         if len(folders) < self.layout.depth:
-            for name, entry in list(self.objects.entries(node, self.layout.ref).items()):
+            try:
+                entries = list(self.objects.entries(node, self.layout.ref).items())
+            except UnreadableState:
+                return
+            for name, entry in entries:
                 below = self.objects.child(node, name, self.layout.ref) if entry.mode == TREE else None
                 if below is not None:
                     yield from self.nodes(below, (*folders, name.decode("utf-8", "replace")))

@@ -31,6 +31,12 @@ REST_SECONDS = (0.001, 0.01)
 WRITE_TRIES = 4  # `git gc` removes empty folders of objects, also one that is about to be written into
 
 
+class Meta(msgspec.Struct):
+    """What is read of `meta.json`."""
+
+    schema: int = 0
+
+
 class Store:
     """The documents of one repository. `patience_seconds` bounds the redoing of a publish that lost the race."""
 
@@ -126,7 +132,7 @@ class Store:
             root = self.objects.node(found.tree_id.raw)
             picture = Picture(self.objects, self._layouts[ref], commit, found.commit_time, root)
             meta = picture.meta()
-            schema = msgspec.json.decode(meta).get("schema", 0) if meta else 0
+            schema = msgspec.json.decode(meta, type=Meta).schema if meta is not None else 0
         except (KeyError, ValueError, msgspec.MsgspecError, pygit2.GitError) as error:
             raise UnreadableState(
                 f"commit '{commit}' of '{ref}' is missing or damaged, expected the state",
@@ -135,7 +141,7 @@ class Store:
                 document=commit,
                 reason=str(error)[:200],
             ) from None
-        if not isinstance(schema, int) or schema > SCHEMA:
+        if schema > SCHEMA:
             raise newer(ref, "meta", schema)
         return picture
 
@@ -180,7 +186,7 @@ class Store:
                 return True
             if one.id not in seen and one.commit_time > wanted.commit_time:
                 seen.add(one.id)
-                waiting += one.parents
+                waiting += [self.objects.commit(str(parent)) for parent in one.parent_ids if parent in self.repo]
         return False
 
     def transact(

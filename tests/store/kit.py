@@ -10,10 +10,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import msgspec
+
 from codestrator.clock import Clock
 from codestrator.ids import mint
 from codestrator.records import KINDS, Task
 from codestrator.store import Stamp, Store, Transaction
+from codestrator.store.documents import Layout
 
 MACHINE = "0123456789"
 STATE, LOCKS = "refs/codestrator/state", "refs/codestrator/locks"
@@ -63,6 +66,20 @@ def git(repo: Path, *arguments: str, stdin: bytes | None = None) -> str:
     return done.stdout.decode().rstrip("\n")
 
 
+def path_of(document_id: str) -> str:
+    place = Layout(STATE, {}).place(document_id)
+    return "/".join((*place.folders, f"{place.stem}.json"))
+
+
+def raw_of(repo: Path, document_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(git(repo, "show", f"{STATE}:{path_of(document_id)}"))
+    return found
+
+
+def refs(repo: Path) -> str:
+    return git(repo, "for-each-ref")
+
+
 def loose(repo: Path) -> set[str]:
     """The ids of all loose objects."""
     return {
@@ -75,7 +92,6 @@ def loose(repo: Path) -> set[str]:
 
 def plant(repo: Path, ref: str, path: str, content: bytes | None) -> str:
     """Put a file into the tree of a ref as nobody but a broken program would; None takes it out. The new commit."""
-    git(repo, "read-tree", "--index-output=.git/planted", ref)
     environment = {"GIT_INDEX_FILE": str(repo / ".git" / "planted")}
 
     def run(*arguments: str, stdin: bytes = b"") -> str:
@@ -84,13 +100,14 @@ def plant(repo: Path, ref: str, path: str, content: bytes | None) -> str:
         )
         return done.stdout.decode().strip()
 
+    run("read-tree", ref)
     if content is None:
         run("update-index", "--force-remove", path)
     else:
         blob = run("hash-object", "-w", "--stdin", stdin=content)
         run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
     date = git(repo, "log", "-1", "--format=%ct", ref)
-    environment["GIT_COMMITTER_DATE"] = f"{int(date) + 1} +0000"
+    environment["GIT_COMMITTER_DATE"] = f"@{int(date) + 1} +0000"
     commit = run("commit-tree", run("write-tree"), "-p", ref, "-m", "planted")
     git(repo, "update-ref", ref, commit)
     (repo / ".git" / "planted").unlink()
