@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,54 @@ def test_another_process_cannot_take_what_is_held(world: LocalWorld, repo: Path)
     assert world.live.take(NAME)
     with holder(repo) as other:
         assert not other.took
+
+
+def test_of_several_processes_that_want_it_one_gets_it(repo: Path) -> None:
+    with ExitStack() as stack:
+        ask = "import sys\nfrom pathlib import Path\nfrom codestrator.world import open_world\n"
+        ask += "world = open_world(Path(sys.argv[1])); print(flush=True); input()\n"
+        ask += "print(world.live.take(sys.argv[2]), flush=True); input()\n"
+        racers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", ask, str(repo), NAME],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(4)
+        ]
+        for racer in racers:
+            assert racer.stdin and racer.stdout and racer.stdout.readline() == "\n"
+        for racer in racers:
+            assert racer.stdin
+            racer.stdin.write("\n")
+            racer.stdin.flush()
+        took = [racer.stdout.readline().strip() for racer in racers if racer.stdout]
+        for racer in racers:
+            racer.communicate("\n", timeout=60)
+    assert sorted(took) == ["False", "False", "False", "True"]
+
+
+def test_looking_never_keeps_anybody_from_taking(world: LocalWorld, second: LocalWorld) -> None:
+    world.live.renew(NAME)
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            second.live.held(NAME)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for _ in range(200):
+            assert world.live.take(NAME)
+            world.live.leave(NAME)
+            world.live.renew(NAME)
+    finally:
+        over.set()
+        looker.join()
 
 
 def test_the_lock_ends_with_kill_nine_and_the_beat_stays(world: LocalWorld, repo: Path) -> None:

@@ -147,6 +147,12 @@ def test_the_private_folder_is_for_the_user_alone(repo: Path) -> None:
     assert all(one.stat().st_mode & 0o077 == 0 for one in private.iterdir())
 
 
+def test_a_private_folder_that_cannot_be_made_is_told(repo: Path) -> None:
+    (repo / ".git" / "codestrator").write_text("in the way", encoding="utf-8")
+    with pytest.raises(External, match="could not be written"):
+        open_world(repo)
+
+
 def test_opening_shows_nothing_to_the_user(repo: Path) -> None:
     before = git("for-each-ref", at=repo), git("status", "--porcelain", "--ignored", at=repo)
     opened(repo)
