@@ -94,3 +94,9 @@ def shown(document: Struct) -> dict[str, Any]:
     for name in STORAGE_ONLY:
         found.pop(name, None)
     return {name: value for name, value in found.items() if value is not None and value != ""}
+
+
+class Presented(dict[str, Any]):
+    """A result's part that is JSON values already, shared by all answers that hold it: never changed, only encoded."""
+
+    size = 0  # bytes of its JSON

@@ -12,7 +12,7 @@ import msgspec
 from codestrator import ids, params, receipts, seats, table
 from codestrator.calls import Flow, Seat, Tx
 from codestrator.errors import AmbiguousId, Forbidden, InvalidParams, NotFound, Unsupported
-from codestrator.model import Document, shown
+from codestrator.model import Document, Presented, shown
 from codestrator.params import P, Params
 from codestrator.ports import World
 from codestrator.records import KINDS, Lease, Task
@@ -236,6 +236,8 @@ def present(result: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) is Presented:
+        return value
     if isinstance(value, Document):
         return shown(value)
     if isinstance(value, msgspec.Struct):

@@ -69,7 +69,7 @@ GROUPS = (
         "Plan and progress: epic, feature, test group, case and its steps; begin, check, complete, resume.",
         (
             write("task.create", "tasks.create"),
-            read("task.list", "tasks.listing", WORKER, REVIEWER, ARCHITECT, at=True),
+            read("task.list", "lists.tasks", WORKER, REVIEWER, ARCHITECT, at=True),
             read("task.get", "tasks.get", WORKER, REVIEWER, ARCHITECT, at=True),
             write("task.update", "changing.update"),
             read("task.ready", "ready.ready", WORKER, ARCHITECT),

@@ -7,6 +7,7 @@ import msgspec
 
 from codestrator.calls import Tx
 from codestrator.errors import InvalidParams
+from codestrator.model import Presented
 from codestrator.params import Paged
 
 RESULT_BYTES = 1024 * 1024
@@ -24,7 +25,7 @@ def page(tx: Tx, want: Paged, listed: Callable[[Tx], Sequence[T]], show: Callabl
     size = 0
     for one in everything[start : start + want.limit]:
         item = show(then, one)
-        size += len(msgspec.json.encode(item, enc_hook=_as_builtins))
+        size += (type(item) is Presented and item.size) or len(msgspec.json.encode(item, enc_hook=_as_builtins))
         if items and size > RESULT_BYTES:
             break
         items.append(item)

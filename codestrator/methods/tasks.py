@@ -9,10 +9,9 @@ from codestrator.calls import Tx
 from codestrator.errors import Conflict, InvalidParams, WrongState
 from codestrator.ids import PREFIX_OF_LEVEL
 from codestrator.methods import liveness, who
-from codestrator.methods.paging import page
 from codestrator.model import shown
-from codestrator.params import Paged, Params, Path, SessionId, Short, Summary, TaskId, Title
-from codestrator.records import CLOSED, FINISHED, CaseStatus, Checkpoint, Level, Session, Step, Task
+from codestrator.params import Params, Path, SessionId, Short, Summary, TaskId, Title
+from codestrator.records import CLOSED, FINISHED, Checkpoint, Level, Session, Step, Task
 
 PARENTS: dict[str, tuple[str, ...]] = {
     "epic": (),
@@ -291,53 +290,6 @@ def _check_steps(level: str, steps: Sequence[str]) -> None:
         raise InvalidParams(
             f"a {level} has no steps, expected them on a case", field="steps", found=level, expected="case"
         )
-
-
-class Listing(Paged, frozen=True, kw_only=True):
-    level: Level | None = None
-    status: CaseStatus | None = None
-    parent_id: TaskId | None = None
-    session_id: SessionId | None = None
-    under: Annotated[TaskId | None, Meta(description="the whole subtree")] = None
-
-
-def listing(tx: Tx, want: Listing) -> dict[str, Any]:
-    """List tasks by priority, then age of their last change."""
-    for task_id in (want.parent_id, want.under):
-        if task_id:
-            tx.require(Task, task_id)
-    plans: list[Plan] = []
-
-    def plan(then: Tx) -> Plan:
-        plans[:] = plans or [Plan(then)]
-        return plans[0]
-
-    def status(then: Tx, row: Any) -> str:
-        """A case says it itself; of the others it is read off all that is below them."""
-        return str(row.status) if row.level == "case" else plan(then).status(row)
-
-    def candidates(then: Tx) -> Iterable[Any]:
-        if want.under:
-            return plan(then).under(want.under)
-        if want.level == "case" and want.status:
-            return then.where(Task, status=want.status)
-        return then.rows(Task)
-
-    def listed(then: Tx) -> list[Any]:
-        found = [
-            row
-            for row in candidates(then)
-            if (want.level is None or row.level == want.level)
-            and (want.parent_id is None or row.parent_id == want.parent_id)
-            and (want.session_id is None or row.session_id == want.session_id)
-            and (want.status is None or status(then, row) == want.status)
-        ]
-        return sorted(found, key=lambda row: (-row.priority, row.updated_at, row.id))
-
-    def show(then: Tx, row: Any) -> dict[str, Any]:
-        return shown_task(then, then.require(Task, row.id), steps=False, status=status(then, row))
-
-    return page(tx, want, listed, show)
 
 
 class Get(Params, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """The store: writers side by side, growth, objects a mutation, packing."""
 
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -95,16 +96,15 @@ def scale(folder: Path) -> list[Row]:
 
 
 def _toucher(store: Store):  # type: ignore[no-untyped-def]
-    """Change the priority of one task after another."""
+    """Change the priority of one task or another."""
     ids = [row.id for row in store.read().rows(Task)]
-    turn = [0]
+    dice = random.Random(os.getpid())  # no two processes write the same, which would be writing nothing
 
     def act() -> None:
-        turn[0] += 1
-        chosen = ids[turn[0] * 7919 % len(ids)]
+        chosen, value = dice.choice(ids), dice.getrandbits(40)
 
         def touch(tx: Transaction) -> None:
-            tx.put(tx.require(Task, chosen).but(priority=turn[0]))
+            tx.put(tx.require(Task, chosen).but(priority=value))
 
         store.transact(touch, stamp=stamp(f"task.update {chosen}"))
 
