@@ -46,7 +46,7 @@ def brief(flow: Flow, want: Brief) -> dict[str, Any]:
         return fit(_without_session(tx), want.token_budget)
     session = who.session_of(tx, want.session_id)
     thread = tx.require(Thread, want.thread_id or tx.caller.thread_id or session.root_thread_id)
-    if tx.caller.kind == "child":
+    if tx.caller.kind == "child" or thread.session_id != session.id:
         thread = who.thread_of(tx, want.thread_id, session)
     found: dict[str, Any] = {"session": _session(tx, session), "thread": _thread(flow, tx, session, thread)}
     found |= _work(tx, session, thread)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from codestrator import text
-from codestrator.errors import InvalidParams
+from codestrator.errors import Forbidden, InvalidParams
 from tests.actors import Actor, SteeredClock, unchanged
 
 LONG = "words and words " * 400
@@ -133,3 +133,23 @@ def test_it_fits_the_budget_and_keeps_the_next_calls(root: Actor, budget: int) -
 def test_a_budget_out_of_range_is_refused(root: Actor, budget: int) -> None:
     with unchanged(root), pytest.raises(InvalidParams):
         brief(root, token_budget=budget)
+
+
+def test_a_thread_of_another_session_is_refused(root: Actor, other: Actor) -> None:
+    with unchanged(root), pytest.raises(Forbidden):
+        brief(root, thread_id=other.thread)
+
+
+def test_many_decisions_are_shortened_but_never_cut(
+    root: Actor, actor: Callable[..., Actor], clock: SteeredClock, repo: Path
+) -> None:
+    gone = [actor(folder=repo) for _ in range(3)]
+    for one in gone:
+        one.open(user_request=LONG)
+        one.close()
+    clock.advance(3600)
+    root("case.begin", case_id=root.case("deploy", acceptance=[LONG[:1000]]))
+    found = brief(root, token_budget=600)
+    assert tokens(found) <= 600
+    options = {option["params"]["target_session_id"] for one in found["decisions"] for option in one["options"]}
+    assert options == {one.session for one in gone}
