@@ -8,7 +8,7 @@ from codestrator.records import Checkpoint
 
 def recover(flow: Flow) -> None:
     """Finish or reverse acts whose process is gone; complete the notes of checkpoints published since the last time."""
-    if flow.store.initialised:
+    if all(flow.store.tips()):  # another process may be making the first state at this moment
         intents.settle(flow)
         complete_notes(flow)
 
