@@ -16,7 +16,9 @@ DROPPED_AT_ONCE = 5
 
 def key_id(caller: Caller, method: str, key: str) -> str:
     """The intent's id of a key: the same for the same session, method and key, on every machine."""
-    number = int.from_bytes(sha256(f"{caller.session_id}\0{method}\0{key}".encode()).digest()[:8])
+    # Opening changes whose call the next one is: the caller would never find its own receipt again.
+    asker = caller.actor if method == "session.open" else caller.session_id
+    number = int.from_bytes(sha256(f"{asker}\0{method}\0{key}".encode()).digest()[:8])
     return "key-" + "".join(ALPHABET[(number >> (5 * place)) & 31] for place in range(LENGTH))
 
 
