@@ -17,6 +17,7 @@ LOCKS = "refs/codestrator/locks"
 REFS = {"state": STATE, "locks": LOCKS}
 META = "meta"
 DOCUMENT_BYTES = 4 * 1024 * 1024
+BROKEN = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 D = TypeVar("D", bound=Document)
 Folders = tuple[str, ...]
@@ -67,7 +68,7 @@ class Layout:
             return (kind if kind in self._kinds else None), place.stem
         folder = "/".join(place.folders)
         kind = self._of_folder.get(folder)
-        if not folder or (kind and ids.kind_of(place.stem) == kind):
+        if not folder or (kind and folder == self._kinds[kind].FOLDERS[0] and ids.kind_of(place.stem) == kind):
             return kind, place.stem
         return kind, f"{folder}/{place.stem}"
 
@@ -91,7 +92,11 @@ def encode(document: Document) -> bytes:
 def decode(kind: type[D], document_id: str, raw: bytes, ref: str) -> D:
     """Read and validate a document; `UnreadableState` or `SchemaNewer` names it."""
     document = check(kind, document_id, raw, ref)
-    residue = _residue(msgspec.json.decode(raw), document)
+    try:
+        whole = msgspec.json.decode(raw)  # stricter than `check`, which skips what it does not know unread
+    except BROKEN as error:
+        raise _unreadable(kind, document_id, raw, ref, error) from None
+    residue = _residue(whole, document)
     return document.but(residue=residue) if residue or document.residue else document
 
 
@@ -104,7 +109,7 @@ def check(kind: type[D], document_id: str, raw: bytes, ref: str) -> D:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
         document: D = decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except BROKEN as error:
         raise _unreadable(kind, document_id, raw, ref, error) from None
     if document.schema > SCHEMA:
         raise newer(ref, f"{kind.KIND}/{document_id}", document.schema)
@@ -114,14 +119,16 @@ def check(kind: type[D], document_id: str, raw: bytes, ref: str) -> D:
 
 
 def _unreadable(kind: type[Document], document_id: str, raw: bytes, ref: str, error: Exception) -> Damage:
-    if isinstance(error, msgspec.ValidationError):
-        schema = msgspec.json.decode(raw).get("schema") if raw.lstrip().startswith(b"{") else None
-        if isinstance(schema, int) and schema > SCHEMA:
-            return newer(ref, f"{kind.KIND}/{document_id}", schema)
-        return damage(ref, kind.KIND, document_id, f"does not fit its kind: {str(error)[:200]}")
-    at = _BYTE.search(str(error))
-    where = f" at byte {at[1]}" if at else f": {str(error)[:200]}"
-    return damage(ref, kind.KIND, document_id, f"is not valid JSON{where}")
+    try:
+        whole = msgspec.json.decode(raw)
+    except BROKEN as broken:
+        at = _BYTE.search(str(broken))
+        where = f" at byte {at[1]}" if at else f": {str(broken)[:200]}"
+        return damage(ref, kind.KIND, document_id, f"is not valid JSON{where}")
+    schema = whole.get("schema") if isinstance(whole, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        return newer(ref, f"{kind.KIND}/{document_id}", schema)
+    return damage(ref, kind.KIND, document_id, f"does not fit its kind: {str(error)[:200]}")
 
 
 def damage(ref: str, kind: str | None, document_id: str, reason: str) -> UnreadableState:
