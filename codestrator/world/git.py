@@ -40,6 +40,7 @@ QUIET = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", "GIT_P
 ALWAYS = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "core.quotePath=false")
 WITHOUT_HOOKS = ("-c", f"core.hooksPath={os.devnull}", "-c", "commit.gpgSign=false", "-c", "core.fsmonitor=false")
 TAIL = 2000
+END_SECONDS = 2
 
 
 class GitProgram:
@@ -114,10 +115,18 @@ def _complete(
         try:
             out, err = process.communicate(stdin, timeout=seconds)
         except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _end(process)
             raise
         return process.returncode, out, err
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask first: git then takes its lock files away, which would be in the user's way."""
+    with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(END_SECONDS)
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: not permitted where all have ended
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def gist(err: str) -> str:

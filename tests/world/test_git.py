@@ -60,8 +60,9 @@ def test_what_takes_too_long_ends_with_what_it_started(world: LocalWorld, repo: 
     hook(repo, "pre-commit", f"sleep 60 & echo $! > '{tmp_path / 'pid'}'; wait")
     start = time.monotonic()
     with pytest.raises(External, match="did not end within 1 s"):
-        world.git.run("commit", "-q", "--allow-empty", "-m", "slow", hooks=True, seconds=1)
+        world.git.run("commit", "-q", "-a", "--allow-empty", "-m", "slow", hooks=True, seconds=1)
     assert time.monotonic() - start < 20
+    assert list((repo / ".git").glob("*.lock")) == []
     pid = int((tmp_path / "pid").read_text(encoding="ascii"))
     stat = Path(f"/proc/{pid}/stat")
     assert not stat.exists() or stat.read_text(encoding="ascii").split()[2] == "Z"
