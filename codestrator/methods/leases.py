@@ -25,8 +25,10 @@ def sweep(tx: Tx) -> None:
     waiting.sweep(tx)
     for row in tx.where(Lease, state="held"):
         lease = tx.require(Lease, row.id)
+        if not liveness.lease_over(tx, lease):
+            continue
         file = liveness.lease_file(lease)
-        if liveness.lease_over(tx, lease) and not -FORGOTTEN_SECONDS < liveness.seconds_left(tx, lease, file) <= 0:
+        if not -FORGOTTEN_SECONDS < liveness.seconds_left(tx, lease, file) <= 0:
             tx.drop(Lease, row.id)
             tx.live.leave(file)
     dead = sorted((row for row in tx.rows(Lease) if row.state != "held" and row.domain == "paths"), key=_by_fence)

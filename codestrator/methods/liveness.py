@@ -99,7 +99,10 @@ def claim_seconds_left(tx: Tx, claim: Hold) -> int:
 
 def lease_over(tx: Tx, lease: Lease) -> bool:
     """A lease of the book is over when it was given back or lost, its owner has ended, or its time has passed."""
-    return lease.state != "held" or _ended(tx, lease) or seconds_left(tx, lease, lease_file(lease)) <= 0
+    if lease.state != "held" or _ended(tx, lease):
+        return True
+    # The book first: most leases have time left there, and a file is read for the others only.
+    return seconds_left(tx, lease) <= 0 and seconds_left(tx, lease, lease_file(lease)) <= 0
 
 
 def lease_seconds_left(tx: Tx, lease: Lease) -> int:
