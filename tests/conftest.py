@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pygit2
+import hypothesis
 import pytest
 from pygit2.enums import ConfigLevel
 
@@ -17,6 +18,11 @@ for _name in [name for name in os.environ if name.startswith(("GIT_", "CODESTRAT
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write the generated files of fixtures/ anew")
+
+
+# How long one example takes says nothing on a machine that is shared.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 
 @pytest.fixture(autouse=True)

@@ -145,7 +145,7 @@ def test_what_the_user_writes_into_a_note_stays(repo: Path, notes: NoteBook, com
     assert b"mine again" in after
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**64), st.integers(1, 700), st.integers(0, 2))
 def test_notes_lie_where_git_finds_them_however_many_there_are(
     store: Store, seed: int, count: int, user_writes: int
