@@ -146,9 +146,7 @@ def test_a_bad_parameter_is_named_and_nothing_is_made(root: Actor, bad: dict[str
     assert refused.value.details["field"] == next(iter(bad))
 
 
-def test_a_failing_git_leaves_no_branch_no_folder_and_no_document(
-    root: Actor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_git_leaves_no_branch_no_folder_and_no_document(root: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise External("git worktree add exited 128", program="git")
 
