@@ -103,6 +103,7 @@ class GitWorktrees:
         except External:
             if any(one.path == path and one.branch == branch for one in self.folders()):  # never another's of that path
                 self._forget(path)
+            self._tidy(path)
             raise
 
     def _keep_out_of_status(self, path: Path) -> None:
@@ -113,9 +114,13 @@ class GitWorktrees:
             (top / ".gitignore").write_text(IGNORE, encoding="ascii")
 
     def _forget(self, path: Path) -> None:
-        """Remove what git knows of a worktree, its folder too, and the folder of all of them if it was the last."""
+        """Remove what git knows of a worktree, and its folder."""
         self._git.try_run("worktree", "unlock", str(path))
         self._git.try_run("worktree", "remove", "--force", str(path))
+        self._tidy(path)
+
+    def _tidy(self, path: Path) -> None:
+        """Remove the folder of all worktrees if none is in it any more."""
         top = self._ignored()
         with contextlib.suppress(OSError):  # not empty: another worktree is there
             if top and top in path.parents and [one.name for one in top.iterdir()] == [".gitignore"]:

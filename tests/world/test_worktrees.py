@@ -152,6 +152,12 @@ def test_a_failed_add_leaves_nothing_and_nobodys_folder_is_taken(world: LocalWor
     assert [one.path for one in world.worktrees.folders()] == [repo, linked]
 
 
+def test_a_first_add_that_fails_leaves_no_folder_for_others(world: LocalWorld, repo: Path) -> None:
+    with pytest.raises(External):
+        world.worktrees.add(repo / ".codestrator" / "worktrees" / "one", "no-such-branch", reason="ours")
+    assert not (repo / ".codestrator").exists()
+
+
 def test_a_branch_is_reserved_once(world: LocalWorld, repo: Path) -> None:
     head = git("rev-parse", "HEAD", at=repo)
     assert world.worktrees.reserve_branch("one", head)
