@@ -100,7 +100,16 @@ def answer(context: Context, method: str, result: Mapping[str, Any]) -> None:
 
 
 def _out(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    try:
+        sys.stdout.write(line + "\n")
+    except BrokenPipeError:
+        _let_go()
+        raise click.exceptions.Exit(0) from None
+
+
+def _let_go() -> None:
+    """Whoever read this has seen enough: that is no failure, and Python's own flush at the end must not make it one."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @verb("status", click.Option(["--check"], is_flag=True, help="Exit 6 if something needs a person."))
@@ -249,8 +258,7 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read this has seen enough; Python's own flush at the end must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go()
         return 0
     except Exception as error:
         return _refuse(context, context.unforeseen(error))

@@ -22,8 +22,8 @@ class Context:
 
     def __init__(self) -> None:
         self.repo: Path | None = None
-        self.session: str | None = None
-        self.thread: str | None = None
+        self.session: str | None = os.environ.get("CODESTRATOR_SESSION_ID") or None
+        self.thread: str | None = os.environ.get("CODESTRATOR_THREAD_ID") or None
         self.json = False
         self.color = "auto"
         self.method = ""

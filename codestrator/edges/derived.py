@@ -24,7 +24,6 @@ else:
 
 LIST = "list"
 OFFERED = 50
-ENVIRONMENT = {"session": "CODESTRATOR_SESSION_ID", "thread": "CODESTRATOR_THREAD_ID"}
 Answer = Callable[[Context, str, Mapping[str, Any]], None]
 
 
@@ -53,8 +52,8 @@ def common() -> list[click.Parameter]:
 
     return [
         option("--json", is_flag=True, help="Print the result or the refusal as one JSON object."),
-        option("--session", metavar="ID", envvar=ENVIRONMENT["session"], help="The session to speak for."),
-        option("--thread", metavar="ID", envvar=ENVIRONMENT["thread"], help="The thread to speak for."),
+        option("--session", metavar="ID", help="The session to speak for."),
+        option("--thread", metavar="ID", help="The thread to speak for."),
         option("--repo", metavar="FOLDER", type=click.Path(path_type=Path), help="A folder of the repository."),
         option("--color", type=click.Choice(("auto", "always", "never")), help="When to use colour."),
     ]

@@ -1,0 +1,304 @@
+"""The command line as a person and a script use it: real processes in real repositories."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from codestrator import registry, table
+from codestrator.edges import cli, derived
+from codestrator.edges.context import Context
+from codestrator.errors import EXIT_STATUS
+from tests.actors import Actor
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(repo: Path) -> Run:
+    """Run the command as a process of its own."""
+
+    def run(*words: str, at: Path = repo, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "codestrator", *words],
+            cwd=at,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=os.environ | env,
+        )
+
+    return run
+
+
+def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["ok"] is True and found["schema_version"] == 1
+    answer: dict[str, Any] = found["result"]
+    return answer
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    found = json.loads(done.stdout)
+    assert found["ok"] is False
+    error: dict[str, Any] = found["error"]
+    assert done.returncode == EXIT_STATUS[error["code"]]
+    return error
+
+
+def test_every_method_is_a_command() -> None:
+    ctx = click.Context(cli.program(), obj=Context())
+    for name in table.METHODS:
+        command: Any = cli.program()
+        for word in name.replace("_", "-").split("."):
+            command = command.get_command(ctx, word)
+            assert command is not None, name
+
+
+def test_the_options_of_a_command_are_the_parameters_of_its_method() -> None:
+    for name, method in table.METHODS.items():
+        if method.does:
+            options = {param.name for param in derived.command(name, cli.answer).params}
+            assert {shape.name for shape in registry.shapes(name)} <= options, name
+
+
+def test_help_works_outside_of_a_repository_and_names_every_noun(run: Run, tmp_path: Path) -> None:
+    for flag in ("-h", "--help"):
+        done = run(flag, at=tmp_path)
+        assert done.returncode == 0 and done.stderr == ""
+        assert all(noun in done.stdout for noun in ("status", "completion", "workspace", "merge-to-parent"))
+
+
+def test_what_is_not_in_this_version_is_refused_as_unsupported(run: Run) -> None:
+    assert refused(run("graph", "node", "create", "--title", "x", "--json"))["code"] == "unsupported"
+
+
+def test_outside_of_a_repository_a_call_is_refused_with_its_status(run: Run, tmp_path: Path) -> None:
+    assert refused(run("--json", "status", at=tmp_path))["code"] == "not_found"
+
+
+def test_required_parameters_may_go_without_their_names(run: Run, root: Actor) -> None:
+    task = result(run("task", "create", "epic", "The shop", "--json", at=root.path))["task"]
+    assert (task["level"], task["title"], task["session_id"]) == ("epic", "The shop", root.session)
+
+
+def test_lists_repeat_their_option_and_params_come_as_json_file_or_standard_input(run: Run, root: Actor) -> None:
+    epic = root("task.create", level="epic", title="Shop")["task"]["id"]
+    feature = root("task.create", level="feature", title="Login", parent_id=epic)["task"]["id"]
+    words = ("task", "create", "--json", "--level", "case", "--title", "x", "--parent-id", feature)
+    task = result(run(*words, "--steps", "one", "--steps", "two", at=root.path))["task"]
+    assert [step["title"] for step in task["steps"]] == ["one", "two"]
+    given = json.dumps({"level": "case", "title": "from input", "parent_id": feature})
+    assert (
+        result(run("task", "create", "--json", "--params", "-", at=root.path, stdin=given))["task"]["title"]
+        == "from input"
+    )
+    (root.path / "päck.json").write_text(given, encoding="utf-8")
+    by_file = ("task", "create", "--json", "--params", "@päck.json", "--title", "over it")
+    assert result(run(*by_file, at=root.path))["task"]["title"] == "over it"
+
+
+def test_the_session_is_named_by_option_environment_or_folder(run: Run, root: Actor, other: Actor) -> None:
+    words = ("session", "context", "--json")
+    assert result(run(*words, at=other.path))["session"]["id"] == other.session
+    assert result(run(*words, "--session", other.session[:9]))["session"]["id"] == other.session
+    assert result(run(*words, CODESTRATOR_SESSION_ID=other.session))["session"]["id"] == other.session
+    found = result(run("--session", root.session, *words, CODESTRATOR_SESSION_ID=other.session))
+    assert found["session"]["id"] == root.session
+
+
+def test_a_session_option_that_is_no_id_is_refused(run: Run, root: Actor) -> None:
+    assert refused(run("session", "context", "--session", "main", "--json"))["details"]["field"] == "session_id"
+
+
+def test_an_operator_is_named_in_the_journal(run: Run, root: Actor) -> None:
+    result(run("task", "create", "epic", "x", "--json", at=root.path))
+    newest = root("journal.list", limit=1)["items"][0]
+    assert newest["method"] == "task.create"
+    assert newest["actor"].startswith("operator@")
+
+
+def test_a_shell_started_for_a_child_may_only_look(run: Run, root: Actor) -> None:
+    child = {"CODESTRATOR_RUNNER_MODE": "child"}
+    assert result(run("task", "list", "--json", **child))["count"] == 0
+    assert refused(run("task", "create", "epic", "x", "--json", at=root.path, **child))["code"] == "forbidden"
+
+
+def test_a_bare_noun_lists(run: Run, root: Actor) -> None:
+    assert result(run("session", "--json"))["items"][0]["session"]["id"] == root.session
+    assert run("task").returncode == 0
+
+
+def test_the_beginning_of_an_id_is_enough_and_an_ambiguous_one_lists_candidates(run: Run, root: Actor) -> None:
+    ids = [root("task.create", level="epic", title=f"number {n}")["task"]["id"] for n in range(40)]
+    assert result(run("task", "get", ids[0][:-1], "--json"))["task"]["id"] == ids[0]
+    starts = [one[:6] for one in ids]
+    double = next(one for one in starts if starts.count(one) > 1)
+    done = run("task", "get", double)
+    assert done.returncode == 2
+    assert done.stderr.startswith("ambiguous_id: ") and "number" in done.stderr
+
+
+def test_a_refusal_goes_to_standard_error_with_its_hint(run: Run, root: Actor) -> None:
+    done = run("task", "get", "case-zzzzzzzzzz")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("not_found: no task 'case-zzzzzzzzzz'")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("taks",), "'task'"),
+        (("task", "create", "--titel", "x"), "--title"),
+        (("task", "create", "epic", "x", "more"), "'more'"),
+        (("task", "list", "--level", "nonsense"), "'epic'"),
+        (("task", "list", "--limit", "many"), "many"),
+        (("lock", "acquire", "--scopes", "[{"), "not JSON"),
+        (("lock", "acquire", "--scopes", "@nowhere.json"), "cannot be read"),
+        (("task", "create", "--params", "[]"), "an object"),
+        (("undo", "21"), "21"),
+        (("undo",), "--yes"),
+    ],
+)
+def test_wrong_usage_is_a_typed_refusal_with_status_2(words: tuple[str, ...], told: str, run: Run, root: Actor) -> None:
+    root("task.create", level="epic", title="to be undone")
+    error = refused(run(*words, "--json", at=root.path))
+    assert error["code"] == "invalid_params"
+    assert told in json.dumps(error)
+    plain = run(*words, at=root.path)
+    assert (plain.returncode, plain.stdout) == (2, "")
+    assert plain.stderr.startswith("invalid_params: ")
+
+
+def test_a_wait_that_ends_without_what_it_waited_for_exits_5(run: Run, root: Actor) -> None:
+    done = run("inbox", "pending", "--receiver-thread-id", root.thread, "--wait-seconds", "1", "--json", at=root.path)
+    assert json.loads(done.stdout)["result"]["timed_out"] is True
+    assert done.returncode == 5
+
+
+def test_status_tells_who_works_on_what_and_check_asks_for_a_person(run: Run, root: Actor) -> None:
+    case = root.case("one", "two")
+    root("case.begin", case_id=case)
+    found = result(run("status", "--check", "--json"))
+    assert [one["session"]["id"] for one in found["sessions"]] == [root.session]
+    assert [(one["id"], one["steps"]) for one in found["cases"]] == [(case, "0/2")]
+    root("step.check", case_id=case, step_title="one", result="blocked")
+    done = run("status", "--check")
+    assert done.returncode == 6
+    assert case in done.stdout and "diverged: 1 thing" in done.stderr
+    assert run("status").returncode == 0
+
+
+def test_next_shows_the_step_of_the_session_and_without_one_the_ready_cases(run: Run, root: Actor) -> None:
+    case = root.case("one", "two")
+    assert result(run("next", "--json"))["items"][0]["task"]["id"] == case
+    root("case.begin", case_id=case)
+    found = result(run("next", "--json", at=root.path))
+    assert (found["task"]["id"], found["next_step"]["title"]) == (case, "one")
+
+
+def test_brief_says_where_the_session_is(run: Run, root: Actor) -> None:
+    root("case.begin", case_id=root.case("the very first step"))
+    found = result(run("brief", "--tokens", "800", "--json", at=root.path))
+    assert found["session"]["id"] == root.session
+    assert found["tokens"] <= 800
+    assert "the very first step" in run("brief", at=root.path).stdout
+
+
+def test_undo_shows_then_takes_back(run: Run, root: Actor) -> None:
+    task = result(run("task", "create", "epic", "mistaken", "--json", at=root.path))["task"]["id"]
+    shown = result(run("undo", "--dry-run", "--json", at=root.path))
+    assert root("task.get", task_id=task)["task"]["title"] == "mistaken"
+    done = result(run("undo", "--yes", "--json", at=root.path))
+    assert done["undone"] == shown["undone"]
+    assert refused(run("task", "get", task, "--json"))["code"] == "not_found"
+
+
+def test_resume_lists_what_fell_silent_and_takes_it(run: Run, root: Actor, actor: Callable[..., Actor]) -> None:
+    case = root.case("one")
+    root("case.begin", case_id=case)
+    root.close()
+    (Path(root.world.repo) / ".git" / "codestrator" / "live" / root.session).unlink(missing_ok=True)
+    later = actor()
+    later("session.open", intent="new_work")
+    listed = result(run("resume", "--json", at=later.path))["items"]
+    assert root.session in [one["session"]["id"] for one in listed] or listed == []
+
+
+def test_a_session_that_cannot_be_taken_leaves_no_session_behind(run: Run, root: Actor) -> None:
+    assert refused(run("resume", root.session, "--json"))["code"] in ("wrong_state", "conflict", "forbidden")
+    open_ones = [one["session"]["id"] for one in root("session.list")["items"]]
+    assert open_ones == [root.session]
+
+
+def test_what_is_printed_cannot_act_on_a_terminal(run: Run, root: Actor) -> None:
+    folder = root.path / "evil\x1b]0;x\x07name"
+    folder.mkdir()
+    done = run("lock", "acquire", "--scope-type", "prefix", "--scope-path", "a\x1b[2Jb", at=root.path)
+    assert done.returncode == 2
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "\x1b" not in run("status", at=folder).stdout
+
+
+def test_a_reader_that_stops_early_is_no_failure(root: Actor) -> None:
+    for number in range(3):
+        root("task.create", level="epic", title=f"number {number}")
+    reading = subprocess.Popen(
+        [sys.executable, "-m", "codestrator", "task", "list"],
+        cwd=root.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert reading.stdout and reading.stderr
+    reading.stdout.close()
+    told = reading.stderr.read()
+    assert (reading.wait(60), told) == (0, b"")
+    reading.stderr.close()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_the_shell(shell: str, run: Run) -> None:
+    done = run("completion", shell)
+    assert done.returncode == 0
+    assert "_GIT_CODESTRATOR_COMPLETE" in done.stdout
+
+
+def complete(run: Run, at: Path, line: str) -> list[str]:
+    words = line.split(" ")
+    asked = {
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+        "_GIT_CODESTRATOR_COMPLETE": "bash_complete",
+    }
+    return [one.partition(",")[2] for one in run(at=at, **asked).stdout.split()]
+
+
+def test_completion_knows_words_options_and_ids(run: Run, root: Actor) -> None:
+    case = root.case("one")
+    assert "create" in complete(run, root.path, "git-codestrator task c")
+    assert "--steps" in complete(run, root.path, "git-codestrator task create --st")
+    assert complete(run, root.path, "git-codestrator task get --task-id case-") == [case]
+    assert complete(run, root.path.parent.parent.parent.parent, "git-codestrator task get --task-id case-") == []
+
+
+def test_something_unforeseen_is_reported_in_a_file_and_told_as_internal(
+    root: Actor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("the cause")
+
+    monkeypatch.chdir(root.path)
+    monkeypatch.setattr(registry, "call", broken)
+    assert cli.run(["--json", "task", "list"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "internal"
+    assert "the cause" in Path(error["details"]["report"]).read_text(encoding="utf-8")
