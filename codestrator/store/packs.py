@@ -43,18 +43,20 @@ class Packs:
         """
         shutil.rmtree(workshop, ignore_errors=True)  # what a killed process left
         workshop.mkdir(mode=0o700, parents=True)
-        builder = pygit2.PackBuilder(repo)
-        builder.set_threads(1)
-        for oid in side_by_side(repo, oids):
-            builder.add(pygit2.Oid(raw=oid))
-        builder.write(str(workshop))
-        (index,) = workshop.glob("*.idx")
-        self._folder.mkdir(exist_ok=True)
-        for place in (index.with_suffix(".pack"), index):
-            flush(place)
-            shutil.move(place, self._folder / place.name)  # a copy, where objects/ is on another file system
-        flush(self._folder)
-        workshop.rmdir()
+        try:
+            builder = pygit2.PackBuilder(repo)
+            builder.set_threads(1)
+            for oid in side_by_side(repo, oids):
+                builder.add(pygit2.Oid(raw=oid))
+            builder.write(str(workshop))
+            (index,) = workshop.glob("*.idx")
+            self._folder.mkdir(exist_ok=True)
+            for place in (index.with_suffix(".pack"), index):
+                flush(place)
+                shutil.move(place, self._folder / place.name)  # a copy, where objects/ is on another file system
+            flush(self._folder)
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
         return index.stem
 
     def delete(self, name: str) -> None:

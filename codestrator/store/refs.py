@@ -92,7 +92,7 @@ class Refs:
         seen, self._seen[ref] = self._seen.get(ref), look
         if seen != look or time.time() - found.st_mtime < STALE_SECONDS:
             return False
-        aside = lock.with_name(f"{lock.name}.stale-{os.getpid()}")
+        aside = self._common_dir / "codestrator" / f"stale-{os.getpid()}.lock"  # beside the ref it could pass for one
         try:
             lock.rename(aside)
         except FileNotFoundError:

@@ -296,8 +296,11 @@ class Store:
         return commit, tree, branch.removeprefix("refs/heads/") if branch else None
 
     def maintain(self) -> None:
-        """Pack what was written since the last time, now."""
-        self.upkeep.maintain()
+        """Pack what was written since the last time, now; `External` when the disk is full or not writable."""
+        try:
+            self.upkeep.maintain()
+        except (OSError, pygit2.GitError) as error:
+            raise _cannot_write(self.common_dir, error) from error
 
     def close(self) -> None:
         """End what runs in the background, and let go of the repository."""

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import msgspec
+import pygit2
 
 from codestrator.clock import Clock
 from codestrator.ids import mint
@@ -20,6 +21,8 @@ from codestrator.store.documents import Layout
 
 MACHINE = "0123456789"
 STATE, LOCKS = "refs/codestrator/state", "refs/codestrator/locks"
+OUTSIDE = ("_pygit2", "pygit2", "posix", "fcntl", "_io")
+PYGIT2 = str(Path(pygit2.__file__).parent)
 SOURCE = str(Path(__file__).parents[2] / "codestrator" / "store")
 
 
@@ -142,13 +145,22 @@ def die_in(act: Callable[[], object], arm: Callable[[Callable[[], None]], object
 
 
 def at_every_call(tick: Callable[[], None]) -> None:
-    """Tick when code of the store calls anything that is not Python: libgit2 and the system, before and after."""
+    """Tick before and after each call of the store to libgit2 or the system."""
 
-    def profile(frame: FrameType, event: str, _: object) -> None:
-        if event in ("c_call", "c_return") and frame.f_code.co_filename.startswith(SOURCE):
+    def profile(frame: FrameType, event: str, called: object) -> None:
+        file = frame.f_code.co_filename
+        if (file.startswith(PYGIT2) and event in ("call", "return")) or (
+            file.startswith(SOURCE) and event in ("c_call", "c_return") and _owner(called) in OUTSIDE
+        ):
             tick()
 
     sys.setprofile(profile)
+
+
+def _owner(called: object) -> str:
+    """The module of a built-in function, or of what it is a method of."""
+    owner = getattr(called, "__self__", None)
+    return str(getattr(owner, "__name__", None) or type(owner).__module__).split(".")[0]
 
 
 def at_every_file(tick: Callable[[], None]) -> None:
