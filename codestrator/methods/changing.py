@@ -133,7 +133,7 @@ def cancel(tx: Tx, want: Cancel) -> dict[str, Any]:
     gone = [one.id for one in victims]
     dependants = sorted(row.id for row in plan.rows.values() if not set(gone).isdisjoint(row.waits_for))
     found: dict[str, Any] = {"task": shown_task(tx, tx.require(Task, task.id)), "cancelled": gone}
-    found["now_ready"] = made_ready(tx, *gone)
+    found["now_ready"] = made_ready(Plan(tx), *gone)
     return found | {"dependants": [one for one in dependants if one not in gone] or None}
 
 

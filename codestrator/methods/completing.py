@@ -10,7 +10,7 @@ from codestrator.methods.places import Spot
 from codestrator.methods.pointing import point
 from codestrator.methods.ready import made_ready
 from codestrator.methods.recording import Called, Line, check_owner, publish, record_checkpoint
-from codestrator.methods.tasks import path_to, shown_task, status_of, steps_of
+from codestrator.methods.tasks import Plan, shown_task, steps_of
 from codestrator.params import CaseId, Path, Summary
 from codestrator.records import Session, Task, Thread
 
@@ -132,10 +132,10 @@ def _not_finished(task: Task, unfinished: list[dict[str, str]]) -> WrongState:
 
 
 def _completed(tx: Tx, task: Task) -> dict[str, Any]:
-    ancestors = [tx.require(Task, one["id"]) for one in reversed(path_to(tx, task))]
+    plan = Plan(tx)
     return {
         "task": shown_task(tx, task),
-        "parents": [{"id": one.id, "status": status_of(tx, one)} for one in ancestors],
-        "now_ready": made_ready(tx, task.id),
+        "parents": [{"id": up.id, "status": plan.status(up)} for up in plan.ancestors(task)],
+        "now_ready": made_ready(plan, task.id),
         "checkpoint_id": task.latest_checkpoint_id,
     }

@@ -89,12 +89,11 @@ def first_ready(tx: Tx, session_id: str | None, scope: frozenset[str] = frozense
     return None
 
 
-def made_ready(tx: Tx, *changed: str) -> list[str]:
+def made_ready(plan: Plan, *changed: str) -> list[str]:
     """The cases that nothing keeps from being begun, now that these tasks, or what is above them, have finished."""
-    plan = Plan(tx)
     above = [up.id for task_id in changed if (row := plan.rows.get(task_id)) for up in plan.ancestors(row)]
     finished = {task_id for task_id in (*changed, *above) if plan.finished(task_id)}
-    freed = [row.id for row in plan.rows.values() if not finished.isdisjoint(row.waits_for)]
+    freed = [row.id for row in plan.rows.values() if row.waits_for and not finished.isdisjoint(row.waits_for)]
     below = {row.id: row for task_id in freed for row in plan.under(task_id)}
     return sorted(
         row.id for row in below.values() if row.level == "case" and row.status == "todo" and not plan.waits_on(row)

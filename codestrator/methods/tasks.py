@@ -28,6 +28,9 @@ def status_of(tx: Tx, task: Any) -> str:
     """A case's own status; a parent's follows from its children. Takes a task or its row."""
     if task.level == "case" or task.status == "cancelled":
         return str(task.status)
+    if task.level == "epic":  # reading every row once is cheaper than asking for the children of many features
+        plan = Plan(tx)
+        return plan.status(plan.rows.get(task.id, task))
     return derived(status_of(tx, child) for child in tx.where(Task, parent_id=task.id))
 
 
@@ -62,6 +65,7 @@ class Plan:
         for row in self.rows.values():
             self.children.setdefault(row.parent_id, []).append(row)
         self._status: dict[str, str] = {}
+        self._waits: dict[str | None, list[str]] = {}
 
     def status(self, row: Any) -> str:
         known = self._status.get(row.id)
@@ -93,8 +97,17 @@ class Plan:
 
     def waits_on(self, row: Any) -> list[str]:
         """Unfinished tasks that it or one of its ancestors waits for."""
-        wanted = [task_id for one in (row, *self.ancestors(row)) for task_id in one.waits_for]
-        return [task_id for task_id in dict.fromkeys(wanted) if not self.finished(task_id)]
+        inherited = self._waits_under(row.parent_id)
+        if not row.waits_for:
+            return inherited
+        own = [task_id for task_id in row.waits_for if not self.finished(task_id)]
+        return list(dict.fromkeys([*own, *inherited]))
+
+    def _waits_under(self, parent_id: str | None) -> list[str]:
+        if parent_id not in self._waits:
+            parent = self.rows.get(parent_id) if parent_id else None
+            self._waits[parent_id] = self.waits_on(parent) if parent else []
+        return self._waits[parent_id]
 
 
 def steps_of(task: Task) -> list[tuple[str, Step]]:
@@ -300,8 +313,12 @@ def get(tx: Tx, want: Get) -> dict[str, Any]:
     """Show a task with its steps, ancestors, children, claim and what it waits for."""
     task = tx.require(Task, want.task_id)
     children = sorted(tx.where(Task, parent_id=task.id), key=lambda row: (-row.priority, row.updated_at, row.id))
-    found: dict[str, Any] = {"task": shown_task(tx, task), "path": path_to(tx, task)}
-    found["children"] = [{"id": row.id, "title": row.title, "status": status_of(tx, row)} for row in children]
+    plan = Plan(tx) if task.level == "epic" else None  # its features have children of their own to be asked for
+    statuses = [plan.status(row) if plan else status_of(tx, row) for row in (task, *children)]
+    found: dict[str, Any] = {"task": shown_task(tx, task, status=statuses[0]), "path": path_to(tx, task)}
+    found["children"] = [
+        {"id": row.id, "title": row.title, "status": status} for row, status in zip(children, statuses[1:], strict=True)
+    ]
     if task.level == "case":
         found |= progress(task)
     if task.claim and not liveness.claim_over(tx, task.claim):
