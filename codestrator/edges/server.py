@@ -11,16 +11,18 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from mcp import MCPError, types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
 
 from codestrator import __version__, ids, registry, table
 from codestrator.calls import Seat
@@ -29,6 +31,8 @@ from codestrator.edges import descriptions
 from codestrator.errors import CodestratorError, Internal, InvalidParams
 
 if TYPE_CHECKING:
+    from mcp.shared._stream_protocols import ReadStream, WriteStream
+
     from codestrator.world import LocalWorld
 
 RENEW_SECONDS = 20.0
@@ -69,7 +73,7 @@ async def _serve(desk: "Desk") -> None:
     # While it lasts, file descriptor 1 leads to standard error, for this process and its children.
     async with stdio_server() as (reading, writing):
         try:
-            await server.run(reading, writing, server.create_initialization_options())
+            await server.run(Messages(reading, writing), writing, server.create_initialization_options())
         finally:
             desk.close()
 
@@ -88,6 +92,65 @@ def _end_tidily_on_signals(desk: "Desk") -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, end, number)
+
+
+class Messages:
+    """The messages of a client; a line that is none is answered: its sender would else wait in vain."""
+
+    def __init__(
+        self, reading: "ReadStream[SessionMessage | Exception]", writing: "WriteStream[SessionMessage]"
+    ) -> None:
+        self._reading = reading
+        self._writing = writing
+
+    @property
+    def last_context(self) -> Any:
+        return getattr(self._reading, "last_context", None)
+
+    async def receive(self) -> SessionMessage | Exception:
+        return await self._message(self._reading.receive)
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        return await self._message(self._reading.__anext__)
+
+    async def _message(self, take: Callable[[], Awaitable[SessionMessage | Exception]]) -> SessionMessage | Exception:
+        while isinstance(item := await take(), Exception):
+            if answer := unreadable(item):
+                await self._writing.send(SessionMessage(answer))
+        return item
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def aclose(self) -> None:
+        await self._reading.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def unreadable(error: Exception) -> types.JSONRPCError | None:
+    """The answer to a line that is no message, under its id where one can be made out; none for a blank line."""
+    errors: Callable[[], list[dict[str, Any]]] | None = getattr(error, "errors", None)  # pydantic's
+    found: dict[str, Any] = errors()[0] if errors else {"input": None, "msg": str(error)}
+    line, code = found["input"], types.INVALID_REQUEST
+    if isinstance(line, str):
+        if not line.strip():
+            return None
+        code = types.PARSE_ERROR
+        try:
+            line = json.loads(line)  # laxer than the reader: it takes half a character, and deeper values
+        except (ValueError, RecursionError):
+            line = None
+    number = line.get("id") if isinstance(line, dict) else None
+    known = number if isinstance(number, int | str) and not isinstance(number, bool) else None
+    told = types.ErrorData(code=code, message=f"not a message of JSON-RPC 2.0: {found['msg'][:200]}")
+    return types.JSONRPCError(jsonrpc="2.0", id=known, error=told)
 
 
 class Desk:

@@ -180,12 +180,32 @@ def test_a_bad_call_is_refused_with_the_field_that_is_wrong(
 
 def test_what_is_no_tool_call_at_all_is_a_protocol_error_and_the_server_goes_on(wire: Callable[..., Wire]) -> None:
     one = wire()
-    one.raw("this is not JSON")
-    one.raw('{"jsonrpc": "2.0", "id": 900}')
     assert one.ask("tools/call", name="no_such_tool", arguments={})["error"]["code"] == -32602
     assert one.ask("tools/call", name="orch_task", arguments=[1])["error"]["code"] == -32602
     assert one.ask("no/such")["error"]["code"] == -32601
     assert one.call("workspace.init")
+
+
+@pytest.mark.parametrize(
+    ("line", "number", "code"),
+    [
+        ("this is not JSON", None, -32700),
+        ('{"jsonrpc": "2.0", "id": 900, "method": "ping", "params": {"title": "half \\ud83d"}}', 900, -32700),
+        ('{"jsonrpc": "2.0", "id": "a", "method": "ping", "params": ' + "[" * 500 + "]" * 500 + "}", "a", -32700),
+        ('{"jsonrpc": "2.0", "id": 900, "params": ' + "[" * 99999, None, -32700),
+        ('{"jsonrpc": "2.0", "id": 900}', 900, -32600),
+        ("[1]", None, -32600),
+    ],
+)
+def test_a_line_that_is_no_message_is_answered_and_the_server_goes_on(
+    line: str, number: Any, code: int, wire: Callable[..., Wire]
+) -> None:
+    one = wire()
+    one.raw("")
+    one.raw(line)
+    assert one.ask("ping")["result"] == {}
+    refused = json.loads(one.lines[1])
+    assert (refused["id"], refused["error"]["code"]) == (number, code)
 
 
 def test_calls_that_wait_do_not_hold_up_one_that_does_not(two: tuple[Wire, Wire]) -> None:
