@@ -227,7 +227,7 @@ def listing(flow: Flow, want: Listing) -> dict[str, Any]:
 
 def _item(flow: Flow, tx: Tx, session: Session) -> dict[str, Any]:
     name, ended = session.tmux_session_name, session.status in SESSION_ENDED
-    cases = tx.found(Task, level="case", owner_session_id=session.id)
+    cases = tx.found(Task, owner_session_id=session.id, level="case")
     claims = [case for case in cases if case.claim and case.claim.session_id == session.id]
     leases = tx.found(Lease, session_id=session.id, state="held")
     held = sum(not liveness.lease_over(tx, one) for one in leases)

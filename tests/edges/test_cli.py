@@ -15,7 +15,7 @@ from codestrator import registry, table
 from codestrator.edges import cli, derived
 from codestrator.edges.context import Context
 from codestrator.errors import EXIT_STATUS
-from tests.actors import Actor
+from tests.actors import Actor, SteeredClock
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -223,15 +223,20 @@ def test_undo_shows_then_takes_back(run: Run, root: Actor) -> None:
     assert refused(run("task", "get", task, "--json"))["code"] == "not_found"
 
 
-def test_resume_lists_what_fell_silent_and_takes_it(run: Run, root: Actor, actor: Callable[..., Actor]) -> None:
-    case = root.case("one")
-    root("case.begin", case_id=case)
-    root.close()
-    (Path(root.world.repo) / ".git" / "codestrator" / "live" / root.session).unlink(missing_ok=True)
-    later = actor()
-    later("session.open", intent="new_work")
-    listed = result(run("resume", "--json", at=later.path))["items"]
-    assert root.session in [one["session"]["id"] for one in listed] or listed == []
+def test_resume_lists_what_fell_silent_and_takes_it(run: Run, actor: Callable[..., Actor], clock: SteeredClock) -> None:
+    clock.advance(-7200)
+    gone = actor()
+    gone("workspace.init")
+    gone.open(user_request="Two hours ago")
+    case = gone.case("one", "two")
+    gone("case.begin", case_id=case)
+    gone.close()
+    silent = result(run("resume", "--json"))["items"]
+    assert [one["session"]["id"] for one in silent] == [gone.session]
+    assert gone.session in run("status").stdout.partition("Needs you:")[2]
+    taken = result(run("resume", gone.session[:8], "--json"))
+    assert taken["next_step"]["title"] == "one"
+    assert result(run("resume", "--json"))["items"] == []
 
 
 def test_a_session_that_cannot_be_taken_leaves_no_session_behind(run: Run, root: Actor) -> None:
