@@ -142,8 +142,9 @@ def _refuse_live_claim(tx: Tx, task: Task) -> None:
     claim = task.claim
     if claim is None or liveness.claim_over(tx, claim):
         return
-    session = tx.get(Session, tx.caller.session_id)
-    if session and claim.thread_id == session.root_thread_id:
+    session = tx.require(Session, claim.session_id)
+    mine = session.id == tx.caller.session_id or (tx.caller.kind == "root" and tx.live.mine(session.id))
+    if mine and claim.thread_id == session.root_thread_id:
         return
     raise WrongState(
         f"'{task.id}' is claimed by live thread '{claim.thread_id}' of '{claim.session_id}', expected no live claim",

@@ -1,5 +1,6 @@
 """What can be begun now, in the order in which it is worth beginning."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -9,7 +10,7 @@ from codestrator.methods import liveness
 from codestrator.methods.paging import page
 from codestrator.methods.tasks import Plan, shown_task
 from codestrator.params import Paged, SessionId, TaskId
-from codestrator.records import ACTIVE, Task
+from codestrator.records import Task
 
 
 class Ready(Paged, frozen=True, kw_only=True):
@@ -57,17 +58,21 @@ class Board:
 
     def listed(self, under: str | None) -> list[tuple[Any, list[str], str]]:
         """Rows with what they wait on and why; the ready ones first, their reason empty."""
+        judged = [(row, *self._judge(row)) for row in sorted(self._to_do(under), key=self._order)]
+        return sorted(judged, key=lambda one: bool(one[2]))
+
+    def in_order(self) -> Iterator[Any]:
+        """The ready rows, looked for one by one."""
+        return (row for row in sorted(self._to_do(None), key=self._order) if not self._judge(row)[1])
+
+    def _to_do(self, under: str | None) -> list[Any]:
         rows = self.plan.under(under) if under else self.plan.rows.values()
-        judged = [(row, *self._judge(row)) for row in rows if row.level == "case" and row.status in ("todo", *ACTIVE)]
-        judged = [one for one in judged if one[2] != "in work"]
-        return sorted(judged, key=lambda one: (bool(one[2]), *self._order(one[0])))
+        return [row for row in rows if row.level == "case" and row.status == "todo"]
 
     def _order(self, row: Any) -> tuple[int, int, str, str]:
         return -row.priority, -self.unblocks.get(row.id, 0), row.updated_at, row.id
 
     def _judge(self, row: Any) -> tuple[list[str], str]:
-        if row.status != "todo":
-            return [], "in work"
         if waits := self.plan.waits_on(row):
             return waits, "waits for unfinished tasks"
         if row.assignee_session and row.assignee_session != self._session_id:
@@ -81,9 +86,7 @@ class Board:
 def first_ready(tx: Tx, session_id: str | None, scope: frozenset[str] = frozenset()) -> Task | None:
     """The case to begin next, within a scope of task ids if one is given."""
     board = Board(tx, session_id)
-    for row, _, reason in board.listed(None):
-        if reason:
-            return None
+    for row in board.in_order():
         if not scope or scope.intersection({row.id, *(up.id for up in board.plan.ancestors(row))}):
             return tx.require(Task, row.id)
     return None

@@ -1,7 +1,9 @@
 """A case begun, its steps checked, completed; and everything that keeps a caller from it."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import msgspec
@@ -81,6 +83,23 @@ def test_a_case_of_another_live_session_is_a_conflict(root: Actor, other: Actor)
     with unchanged(root), pytest.raises(Conflict) as refusal:
         other("case.begin", case_id=one)
     assert refusal.value.details["holder"]["session_id"] == root.session
+
+
+def test_of_two_who_begin_at_once_one_gets_the_case(root: Actor, other: Actor) -> None:
+    one = root.case("first")
+    together = Barrier(2)
+
+    def begin(caller: Actor) -> str:
+        together.wait(10)
+        try:
+            caller("case.begin", case_id=one)
+        except Conflict:
+            return ""
+        return caller.session
+
+    with ThreadPoolExecutor() as pool:
+        won = [session for session in pool.map(begin, (root, other)) if session]
+    assert won == [root("task.get", task_id=one)["task"]["owner_session_id"]]
 
 
 def test_a_thread_has_one_active_case(root: Actor) -> None:
