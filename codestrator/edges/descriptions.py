@@ -16,7 +16,8 @@ Work: task.create for epic, feature and cases; task.ready says what can begin; c
 you edit what others may edit; step.check after each step with result pass or fail; work.checkpoint; case.complete; \
 worktree.merge_to_parent; session.close.
 Every tool takes {"method": name, "params": {...}}. `name?` may be left out, `=` shows its default. \
-An id may be cut to its unique beginning. Paths are relative to the repository. \
+session_id and thread_id default to your own. An id may be cut to its unique beginning. \
+Paths are relative to the repository. \
 Titles have at most 300 characters, summaries 8 kB, texts 64 kB. \
 Lists take limit (1..1000, default 200) and cursor (next_cursor of the page before). \
 What writes takes idempotency_key? (1..64 bytes): the same key repeats nothing. \
