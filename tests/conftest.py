@@ -5,8 +5,8 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pygit2
 import hypothesis
+import pygit2
 import pytest
 from pygit2.enums import ConfigLevel
 
