@@ -1,8 +1,9 @@
 """One call: who asks, and what a rule (`Tx`) or an act on the world (`Flow`) is given in its hand."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from msgspec import Struct
 
 from codestrator import ids
 from codestrator.clock import Moment, rfc3339
@@ -17,8 +18,7 @@ T = TypeVar("T")
 CallerKind = Literal["root", "child", "operator", "bystander"]
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who makes a call; `session_id` and `thread_id` are what `~` parameters default to."""
 
     kind: CallerKind
@@ -33,12 +33,11 @@ class Caller:
         return self.kind in ("root", "operator")
 
 
-@dataclass(slots=True)
-class Seat:
+class Seat(Struct):
     """What a process is, for as long as it runs: the sessions that it is root of, the newest last."""
 
     kind: CallerKind
-    sessions: list[str] = field(default_factory=list)
+    sessions: list[str] = []
     session_id: str | None = None
     thread_id: str | None = None
     role: str = "session-root"

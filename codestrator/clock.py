@@ -2,9 +2,10 @@
 
 import threading
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # macOS: CLOCK_MONOTONIC counts sleep
 
@@ -17,8 +18,7 @@ def _read_boot_id() -> str:
     return f"boot-{round(time.time() - time.clock_gettime(_BOOT_CLOCK)):d}"[:-1]  # to ten seconds
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """One reading of all clocks: `at` for people (UTC), `boot_ms` since boot for leases, `boot_id` names the boot."""
 
     at: datetime

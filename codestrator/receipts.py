@@ -1,7 +1,6 @@
 """Receipts of keyed calls: the same key with the same call returns the first result and changes nothing."""
 
 from datetime import timedelta
-from hashlib import sha256
 from typing import Any
 
 from codestrator.calls import Caller, Tx
@@ -18,6 +17,8 @@ def key_id(caller: Caller, method: str, key: str) -> str:
     """The intent's id of a key: the same for the same session, method and key, on every machine."""
     # Opening changes whose call the next one is: the caller would never find its own receipt again.
     asker = caller.actor if method == "session.open" else caller.session_id
+    from hashlib import sha256  # loads OpenSSL, which a call without a key need not wait for
+
     number = int.from_bytes(sha256(f"{asker}\0{method}\0{key}".encode()).digest()[:8])
     return "key-" + "".join(ALPHABET[(number >> (5 * place)) & 31] for place in range(LENGTH))
 

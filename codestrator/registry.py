@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
-from hashlib import sha256
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -150,6 +149,8 @@ def _envelope(method: table.Method, fields: dict[str, Any]) -> tuple[str | None,
 
 
 def digest(name: str, want: Params) -> str:
+    from hashlib import sha256  # loads OpenSSL, which a plain read need not wait for
+
     return sha256(name.encode() + b"\0" + msgspec.json.encode(want, order="sorted")).hexdigest()
 
 

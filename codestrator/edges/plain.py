@@ -1,6 +1,5 @@
 """Results as text for pipes and simple terminals, and as the JSON envelope; nothing in them can act on a terminal."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -50,7 +49,7 @@ def cell(value: Any) -> str:
         return re.sub("[\n\t]", lambda found: _BREAKS[found[0]], visible(value))
     if isinstance(value, list | tuple) and all(isinstance(one, str | int | float) for one in value):
         return ", ".join(cell(one) for one in value)
-    return visible(json.dumps(value, ensure_ascii=False)) if isinstance(value, Mapping | list | tuple) else str(value)
+    return visible(_json(value)) if isinstance(value, Mapping | list | tuple) else str(value)
 
 
 def _written(character: str) -> str:
@@ -69,8 +68,13 @@ def refusal(method: str, error: Mapping[str, Any]) -> str:
 
 def as_json(value: Any) -> str:
     """JSON in which characters that could act on a terminal are escaped; it reads back as the same value."""
-    line = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=list)
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", _json(value))
+
+
+def _json(value: Any) -> str:
+    import json  # a screen without nested values need not wait for it
+
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=list)
 
 
 def columns(method: str, items: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

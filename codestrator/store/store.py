@@ -1,6 +1,6 @@
 """Reads the state and the lock book, and publishes changes to them: one picture, one commit, compare-and-swap."""
 
-import random
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -225,7 +225,7 @@ class Store:
                             hint="Call the same again in a few seconds.",
                             waited_seconds=self._patience,
                         ) from None
-            time.sleep(random.uniform(*REST_SECONDS))
+            time.sleep(_rest())
 
     def _publish(self, transaction: Transaction, stamp: Stamp, mover: Mover) -> None:
         ours, pictures = self._written(transaction, _message(stamp, transaction))
@@ -331,3 +331,9 @@ def _cannot_write(common_dir: Path, error: Exception) -> External:
         program="libgit2",
         stderr_tail=str(error)[-500:],
     )
+
+
+def _rest() -> float:
+    """Seconds, never the same for two writers that met."""
+    low, high = REST_SECONDS
+    return low + (high - low) * os.urandom(1)[0] / 255
