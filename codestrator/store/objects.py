@@ -4,6 +4,7 @@ import threading
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -45,7 +46,7 @@ class Node:
 
 
 @cache
-def row_type(kind: type[Document]) -> Callable[..., Any]:
+def row_type(kind: type[Document]) -> Any:
     """The NamedTuple of a kind's row: its id, then the attributes that the kind names."""
     return namedtuple(f"{kind.__name__}Row", ("id", *kind.ROW))
 
@@ -174,8 +175,13 @@ class Objects:
 
     def _cached(self, cached: list[Any], layout: Layout) -> Rows:
         found: Rows = {}
+        makers: dict[str, Callable[[Any], Any]] = {}
         for kind, values in cached:
-            found.setdefault(kind, {})[values[0]] = row_type(layout.kind(kind))(*values)
+            make = makers.get(kind)
+            if make is None:
+                make = makers[kind] = row_type(layout.kind(kind))._make
+                found[kind] = {}
+            found[kind][values[0]] = make(values)
         return found
 
     def _read_rows(self, node: Node, folders: tuple[str, ...], layout: Layout) -> Rows:
@@ -207,9 +213,9 @@ class Objects:
         """The rows of one kind of a tree by the value of one attribute; `rows` was called before."""
         found = node.indexes.get((kind, field))
         if found is None:
-            found = {}
+            found, value = {}, attrgetter(field)
             for row in (node.rows or {}).get(kind, {}).values():
-                found.setdefault(getattr(row, field), []).append(row)
+                found.setdefault(value(row), []).append(row)
             node.indexes[kind, field] = found
         return found
 
