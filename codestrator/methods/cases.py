@@ -14,7 +14,7 @@ from codestrator.methods.recording import Called, Line, check_owner, note_of, pu
 from codestrator.methods.resuming import find_next
 from codestrator.methods.tasks import plan_steps, progress, shown_task, unfinished_dependencies
 from codestrator.params import CaseId, Json, Path, Short, Title
-from codestrator.records import ACTIVE, Hold, Session, Task, Thread
+from codestrator.records import ACTIVE, Session, Task, Thread
 
 __all__ = ["Called", "Contract", "Line", "begin", "check_owner", "claim", "find_next", "note_of", "publish"]
 __all__ += ["record_checkpoint"]
@@ -97,16 +97,11 @@ def claim(
 ) -> tuple[Task, dict[str, Any] | None]:
     """Stage a claim with its checkpoint and the thread's ref; the task, and whose claim was taken over if any was."""
     who.check_scope(tx, task, thread)
-    held = task.claim
-    mine = held is not None and (held.session_id, held.thread_id) == (session.id, thread.id)
-    if held and mine and task.status in ACTIVE and _same_contract(task, contract):
-        return _again(tx, task, held, thread, contract), None
-    if held and not mine and not liveness.claim_over(tx, held):
-        raise Conflict(
-            f"'{task.id}' is claimed by '{held.thread_id}' of '{held.session_id}', expected it to be free",
-            hint="Begin another case, see task.ready.",
-            holder=liveness.shown_claim(tx, held, task.id),
-        )
+    mine = task.claim is not None and (task.claim.session_id, task.claim.thread_id) == (session.id, thread.id)
+    if mine and task.status in ACTIVE and _same_contract(task, contract):
+        return _again(tx, task, thread, contract), None
+    if not mine:
+        _check_over(tx, task)
     _check_may_begin(tx, task, session, reopen)
     if task.status not in ACTIVE or contract.fixtures is not None:
         _check_waits(tx, _with_contract(task, contract))
@@ -123,20 +118,19 @@ def claim(
         claim_fence=fence,
     )
     data = {"taken_over_from": former} if former else {"reopened": True} if reopen else None
-    checkpoint = record_checkpoint(
-        tx, session, thread, spot, "case.begin", lines, case_id=task.id, fence=fence, data=data
-    )
+    about = {"case_id": task.id, "fence": fence, "data": data}
+    checkpoint = record_checkpoint(tx, session, thread, spot, "case.begin", lines, **about)
     task = tx.put(task.but(latest_checkpoint_id=checkpoint.id))
     _point(tx, thread, task, contract)
     return task, former
 
 
-def _again(tx: Tx, task: Task, held: Hold, thread: Thread, contract: Contract) -> Task:
+def _again(tx: Tx, task: Task, thread: Thread, contract: Contract) -> Task:
     """The owner's own case begun once more: nothing new, but a blocked case goes on and a lapsed claim counts again."""
     if task.status == "blocked":
         task = task.but(status="in_progress")
-    if liveness.claim_over(tx, held):
-        task = task.but(claim=liveness.renewed(tx, held))
+    if task.claim and liveness.claim_over(tx, task.claim):
+        task = task.but(claim=liveness.renewed(tx, task.claim))
     task = tx.put(task)
     ref = active_ref(thread)
     if ref is None or ref.node_id != task.id or contract.required_files not in ((), ref.required_files):
@@ -165,6 +159,16 @@ def _hand_over(tx: Tx, task: Task, thread: Thread) -> dict[str, Any] | None:
     if former and ref and ref.node_id == task.id:
         tx.put(former.but(ref=ref.but(status="handed_off", version=ref.version + 1, acked_at=None)))
     return {"session_id": task.owner_session_id, "thread_id": task.owner_thread_id, "fence": task.claim_fence}
+
+
+def _check_over(tx: Tx, task: Task) -> None:
+    held = task.claim
+    if held and not liveness.claim_over(tx, held):
+        raise Conflict(
+            f"'{task.id}' is claimed by '{held.thread_id}' of '{held.session_id}', expected it to be free",
+            hint="Begin another case, see task.ready.",
+            holder=liveness.shown_claim(tx, held, task.id),
+        )
 
 
 def _same_contract(task: Task, contract: Contract) -> bool:
