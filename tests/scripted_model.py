@@ -39,6 +39,16 @@ def call(namespace: str, tool: str, arguments: Callable[[Json], Json]) -> Step:
     }
 
 
+def search(query: str) -> Step:
+    """A search for tools, as models make it to which the agent does not show all tools at once."""
+    return lambda sent: {
+        "type": "tool_search_call",
+        "execution": "client",
+        "status": "completed",
+        "arguments": {"query": query},
+    }
+
+
 def outputs(sent: Json) -> list[str]:
     """What the agent returned of the model's calls, oldest first."""
     found = [item["output"] for item in sent["input"] if item.get("type") == "function_call_output"]
@@ -75,7 +85,7 @@ class ScriptedModel:
         self.requests.append(sent)
         number = next(self._numbers)
         item = next(self._steps, say("the script is at its end"))(sent) | {"id": f"item_{number}"}
-        if item["type"] == "function_call":
+        if item["type"] in ("function_call", "tool_search_call"):
             item["call_id"] = f"call_{number}"
         frame = {"id": f"resp_{number}", "object": "response", "model": sent.get("model", ""), "output": []}
         return [

@@ -11,13 +11,13 @@ import pytest
 
 from tests.actors import Actor
 from tests.conftest import git
-from tests.scripted_model import Json, ScriptedModel, Step, call, outputs, say
+from tests.scripted_model import Json, ScriptedModel, Step, call, outputs, say, search
 
 pytestmark = pytest.mark.codex
 NAMESPACE = "mcp__codestrator"
 
 CONFIG = """
-model = "scripted"
+model = "{slug}"
 model_provider = "loopback"
 approval_policy = "never"
 sandbox_mode = "workspace-write"
@@ -55,15 +55,15 @@ def codex() -> str:
 
 
 @pytest.fixture
-def run(codex: str, repo: Path, sealed: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[ScriptedModel], list[Json]]:
-    """Run one turn of `codex exec` in the repository; its events."""
+def run(codex: str, repo: Path, sealed: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Json]]:
+    """Run one turn of `codex exec` in the repository; its events. Codex decides by the slug how it shows tools."""
 
-    def one_turn(model: ScriptedModel) -> list[Json]:
+    def one_turn(model: ScriptedModel, slug: str = "scripted") -> list[Json]:
         home = sealed / "codex"
         home.mkdir()
         source = json.dumps(str(Path(__file__).parents[2]))
         (home / "config.toml").write_text(
-            CONFIG.format(url=model.url, python=json.dumps(sys.executable), source=source), encoding="utf-8"
+            CONFIG.format(slug=slug, url=model.url, python=json.dumps(sys.executable), source=source), encoding="utf-8"
         )
         monkeypatch.setenv("CODEX_HOME", str(home))
         monkeypatch.setenv("SCRIPTED_KEY", "none")
@@ -122,7 +122,7 @@ def script(only_tool: str | None = None) -> list[Step]:
 @pytest.mark.parametrize("only_tool", [None, "orchestrator_call"], ids=["orch tools", "orchestrator.call"])
 def test_codex_works_through_a_case(
     only_tool: str | None,
-    run: Callable[[ScriptedModel], list[Json]],
+    run: Callable[..., list[Json]],
     actor: Callable[..., Actor],
     repo: Path,
 ) -> None:
@@ -143,7 +143,7 @@ def test_codex_works_through_a_case(
     ]
 
 
-def test_codex_shows_the_model_our_tools_and_instructions(run: Callable[[ScriptedModel], list[Json]]) -> None:
+def test_codex_shows_the_model_our_tools_and_instructions(run: Callable[..., list[Json]]) -> None:
     with ScriptedModel([say("nothing to do")]) as model:
         run(model)
     space = next(one for one in model.requests[0]["tools"] if one.get("name") == NAMESPACE)
@@ -151,3 +151,24 @@ def test_codex_shows_the_model_our_tools_and_instructions(run: Callable[[Scripte
     shown = {tool["name"]: tool for tool in space["tools"]}
     assert len(shown) == 10 and "orchestrator_call" in shown
     assert "step.check(result: pass|fail|skip|blocked, " in shown["orch_task"]["description"]
+
+
+# Questions in the words of somebody who does not know our names, and the tool that has the answer.
+SOUGHT = {
+    "lock a file before editing": "orch_workspace",
+    "where was I after restart": "orch_lifecycle",
+    "create a task in the plan": "orch_task",
+    "mark a step as passed": "orch_task",
+    "merge worktree into parent branch": "orch_workspace",
+    "send a message to another agent": "orch_inbox",
+    "undo last operation": "orch_system",
+    "open a session": "orch_session",
+}
+
+
+def test_a_model_that_has_to_search_for_tools_finds_the_right_one_first(run: Callable[..., list[Json]]) -> None:
+    with ScriptedModel([*(search(query) for query in SOUGHT), say("found them")]) as model:
+        run(model, "gpt-5.5")
+    answers = [item for item in model.requests[-1]["input"] if item.get("type") == "tool_search_output"]
+    spaces = [next(one for one in answer["tools"] if one["name"] == NAMESPACE) for answer in answers]
+    assert [space["tools"][0]["name"] for space in spaces] == list(SOUGHT.values())
