@@ -72,8 +72,8 @@ def merge_documents(base: Mapping[str, D], ours: Mapping[str, D], theirs: Mappin
 def merge_document(base: D | None, ours: D, theirs: D) -> D:
     """Merge two histories of a document that part at `base` (None: they have nothing in common).
 
-    Merging with itself, or with its own ancestor, gives the document back. `Diverged` names the immutable fields
-    that differ.
+    Merging with itself, or with its own ancestor, gives the document back; `writer` follows `rev`. `Diverged` names
+    the immutable fields that differ.
     """
     if ours == theirs:
         return ours
@@ -90,7 +90,7 @@ def merge_document(base: D | None, ours: D, theirs: D) -> D:
     for name in ("schema", "rev", "updated_at"):
         merged[name] = max(getattr(late, name), getattr(early, name))
     below = Pair(_residue_moved(late.residue, moved), early.residue)
-    return late.but(**merged, writer=late.writer, residue=_merged_plain(base.residue if base else {}, below))
+    return late.but(**merged, residue=_merged_plain(base.residue if base else {}, below))
 
 
 @cache

@@ -256,9 +256,32 @@ def test_what_was_written_under_a_lost_claim_decides_nothing() -> None:
 
 
 def test_a_claim_that_was_taken_and_given_back_still_outweighs_the_one_before() -> None:
-    base = a_case(status="in_progress", claim=a_hold(1), claim_fence=1)
-    lost, given_back = base.but(status="done", rev=90), base.but(status="todo", claim=None, claim_fence=2, rev=2)
+    base = a_case(claim_fence=1)
+    lost, given_back = base.but(status="done", rev=90), base.but(claim_fence=2, rev=2)
     assert merge_document(base, lost, given_back).status == "todo"
+
+
+def test_work_done_under_the_claim_outlasts_a_later_edit_of_something_else() -> None:
+    base = a_case(claim=a_hold(1), claim_fence=1, steps={"1": a_step("x")}, step_count=1)
+    worked = base.but(status="in_progress", steps={"1": a_step("x", "done")}, rev=2)
+    merged = merge_document(base, worked, base.but(title="renamed", rev=9))
+    assert (merged.status, merged.steps["1"].status, merged.title) == ("in_progress", "done", "renamed")
+
+
+def test_what_three_sides_add_to_a_set_has_one_order() -> None:
+    base = a_case()
+    one, two, three = (base.but(files=(name,), rev=rev) for rev, name in ((2, "b"), (4, "a"), (3, "c")))
+    left = merge_document(base, merge_document(base, one, two), three)
+    right = merge_document(base, one, merge_document(base, two, three))
+    assert left.files == right.files == ("a", "b", "c")
+
+
+def test_parts_that_move_on_keep_their_order() -> None:
+    base = a_case()
+    theirs = base.but(steps={"1": a_step("a"), "2": a_step("b")}, step_count=2, rev=2)
+    ours = base.but(steps={"2": a_step("d"), "1": a_step("c")}, step_count=2, rev=3)
+    titles = {number: step.title for number, step in merge_document(base, ours, theirs).steps.items()}
+    assert titles == {"1": "a", "2": "b", "3": "c", "4": "d"}
 
 
 def test_a_number_that_both_sides_gave_stays_with_the_earlier_and_the_other_part_moves_on() -> None:
@@ -409,3 +432,16 @@ def test_a_ref_that_changed_back_and_forth_has_a_version_for_each_change() -> No
     assert undone is not None and again is not None
     assert undone.ref == ref.but(version=3)
     assert again.ref == ref.but(status="suspended", version=4)
+
+
+def test_what_is_already_as_before_stands_in_nobodys_way() -> None:
+    before = a_case(title="a", steps={"1": a_step("x")})
+    after = before.but(title="b", priority=0, steps={"1": a_step("x", "done")})
+    now = before.but(priority=0, rev=7)
+    assert undo_document(now, after, before) == before.but(rev=7)
+
+
+def test_a_field_that_a_newer_program_added_keeps_a_creation_from_being_undone() -> None:
+    made = a_case()
+    with pytest.raises(Conflict):
+        undo_document(made.but(residue={"x": 1}), made, None)
