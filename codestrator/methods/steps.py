@@ -176,51 +176,38 @@ def _record(
     proof: Evidence,
     lines: list[Line],
 ) -> Task:
-    step_id, old = f"{task.id}.{number}", task.steps[number]
-    evidence = {name: value for name, value in msgspec.structs.asdict(proof).items() if value is not None}
-    data = {"result": want.result, "evidence": evidence, "artifacts": list(want.artifacts) or None}
-    checkpoint = record_checkpoint(
-        tx,
-        session,
-        thread,
-        spot,
-        "step.check",
-        lines,
-        case_id=task.id,
-        step_id=step_id,
-        fence=task.claim_fence,
-        data={name: value for name, value in data.items() if value is not None},
-    )
-    step = old.but(
+    about = {"case_id": task.id, "step_id": f"{task.id}.{number}", "fence": task.claim_fence}
+    checkpoint = record_checkpoint(tx, session, thread, spot, "step.check", lines, data=_said(want, proof), **about)
+    step = task.steps[number].but(
         status=STATUS[want.result],
         result=want.result,
         evidence=proof,
         artifacts=want.artifacts,
-        attempts=old.attempts + 1,
+        attempts=task.steps[number].attempts + 1,
         checkpoint_id=checkpoint.id,
         checked_by=thread.id,
         checked_at=tx.at,
     )
-    status = _status_after(task, number, want.result)
     assert task.claim  # `check_owner` compared it
     task = tx.put(
         task.but(
             steps=task.steps | {number: step},
-            status=status,
+            status=_status_after(task, number, want.result),
             latest_checkpoint_id=checkpoint.id,
             claim=liveness.renewed(tx, task.claim),
         )
     )
     following = progress(task).get("next_step", {}).get("title", "")
-    point(
-        tx,
-        thread,
-        node_id=task.id,
-        checkpoint_id=checkpoint.id,
-        next_action=following,
-        required_files=want.required_files,
-    )
+    moved: dict[str, Any] = {"next_action": following, "required_files": want.required_files}
+    point(tx, thread, node_id=task.id, checkpoint_id=checkpoint.id, **moved)
     return task
+
+
+def _said(want: Check, proof: Evidence) -> dict[str, Any]:
+    """The result as its checkpoint keeps it when a later one replaces it in the step."""
+    evidence = {name: value for name, value in msgspec.structs.asdict(proof).items() if value is not None}
+    said: dict[str, Any] = {"result": want.result, "evidence": evidence}
+    return said | ({"artifacts": list(want.artifacts)} if want.artifacts else {})
 
 
 def _status_after(task: Task, number: str, result: str) -> CaseStatus:
