@@ -316,3 +316,17 @@ def test_a_server_that_starts_writes_the_notes_that_a_killed_one_owed(wire: Call
     wire().call("session.list")
     notes = ["log", "--all", "--format=%N", "--notes=codestrator"]
     until(lambda: checkpoint in git(*notes, at=repo))
+
+
+@pytest.mark.parametrize("ended_by", ["its client", "a signal"])
+def test_a_server_that_ends_has_written_its_notes(ended_by: str, wire: Callable[..., Wire], repo: Path) -> None:
+    one = wire()
+    one.call("workspace.init")
+    one.call("session.open")
+    checkpoint = one.call("work.checkpoint", summary="half way")["checkpoint"]["id"]
+    if ended_by == "a signal":
+        one.process.terminate()
+        one.process.wait(20)
+    else:
+        assert one.close() == 0
+    assert checkpoint in git("log", "--all", "--format=%N", "--notes=codestrator", at=repo)
