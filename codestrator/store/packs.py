@@ -64,8 +64,14 @@ class Packs:
             self.path(name, suffix).unlink(missing_ok=True)
 
     def oids(self, name: str) -> dict[bytes, None]:
-        """The ids of its objects, in the order in which they lie there (gitformat-pack, index version 2)."""
-        raw = self.path(name, "idx").read_bytes()
+        """The ids of its objects, in the order in which they lie there (gitformat-pack, index version 2).
+
+        None at all if git has taken the pack over meanwhile.
+        """
+        try:
+            raw = self.path(name, "idx").read_bytes()
+        except FileNotFoundError:
+            return {}
         if raw[:8] != b"\xfftOc\0\0\0\x02":
             raise ValueError(f"'{name}' has no index of version 2")
         count = int.from_bytes(raw[8 + 1020 : 8 + 1024])

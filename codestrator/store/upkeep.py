@@ -170,7 +170,8 @@ class Upkeep:
             name = self._packs.write(repo, found, self._private / "packing")
             packs = (*(one for one in packs if one != name), name)
             self._remember(Done(done.tips, done.counters, packs))
-            self._delete_loose(found, name)
+            if not self._delete_loose(found, name):
+                return
         self._remember(Done(tips, counters, packs))
 
     def _collect(self, repo: pygit2.Repository, tip: str, known: str | None, found: dict[bytes, None]) -> int:
@@ -209,11 +210,13 @@ class Upkeep:
         if self._loose(new).exists():
             found[new] = None
 
-    def _delete_loose(self, oids: Mapping[bytes, None], name: str) -> None:
-        packed = self._packs.oids(name)
+    def _delete_loose(self, oids: Mapping[bytes, None], name: str) -> bool:
+        """False, with nothing deleted, if the pack is not there: git's own repacking was faster."""
+        if not oids.keys() <= self._packs.oids(name).keys():
+            return False
         for oid in oids:
-            if oid in packed:
-                self._loose(oid).unlink(missing_ok=True)
+            self._loose(oid).unlink(missing_ok=True)
+        return True
 
     def _merge_packs(self, repo: pygit2.Repository) -> None:
         """Keep our packs few; each round takes the small ones, so that no object is packed again and again."""
