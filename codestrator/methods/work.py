@@ -116,7 +116,7 @@ def _take(
     """Claim what comes next and point at it, in this operation."""
     task = find_next(tx, session, thread if tx.caller.kind == "child" or want.thread_id else None)
     if task is None:
-        return {"source": "none", "remaining_steps": 0}
+        return {"source": "none", "remaining_steps": 0} | _children(tx, session, thread)
     contract = cases.Contract(required_files=want.required_files)
     cases.claim(tx, task, session, thread, spot, contract, lines)
     thread = tx.require(Thread, thread.id)
@@ -139,11 +139,16 @@ def answer(
         found["checkpoint"] = checkpoint
     if missing := missing_files(tx, session, thread, required_files or ref.required_files):
         found["missing_files"] = missing
-    if thread.id == session.root_thread_id:
-        others = [one for one in tx.found(Thread, session_id=session.id) if one.id != thread.id and active_ref(one)]
-        if others:
-            found["children_refs"] = [shown_ref(one) for one in others]
-    return found
+    return found | _children(tx, session, thread)
+
+
+def _children(tx: Tx, session: Session, thread: Thread) -> dict[str, Any]:
+    """Where a root's other threads are."""
+    if thread.id != session.root_thread_id:
+        return {}
+    others = [one for one in tx.found(Thread, session_id=session.id) if one.id != thread.id and active_ref(one)]
+    others.sort(key=lambda one: (one.created_at, one.id))
+    return {"children_refs": [shown_ref(one) for one in others]} if others else {}
 
 
 class Acknowledge(Params, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from codestrator.errors import Conflict, Forbidden, InvalidParams, NotFound
-from tests.actors import Actor, unchanged
+from tests.actors import Actor, SteeredClock, unchanged
 from tests.methods.crew import child, done, feature, make
 
 
@@ -98,6 +98,24 @@ def test_a_root_sees_the_refs_of_its_children(root: Actor, actor: Any) -> None:
     found = root("work.current_ref")
     assert [(ref["thread_id"], ref["node_id"]) for ref in found["children_refs"]] == [(worker.thread, theirs)]
     assert "children_refs" not in worker("work.current_ref")
+
+
+def test_a_root_without_work_of_its_own_still_sees_its_children(root: Actor, actor: Any) -> None:
+    one = root.case("first")
+    worker = child(actor, root)
+    assert worker.world.live.take(worker.thread)
+    worker("case.begin", case_id=one)
+    found = root("work.current_ref")
+    assert found["source"] == "none" and [ref["node_id"] for ref in found["children_refs"]] == [one]
+
+
+def test_a_root_goes_on_with_what_its_child_left(root: Actor, actor: Any, clock: SteeredClock) -> None:
+    one = root.case("first")
+    child(actor, root)("case.begin", case_id=one)
+    clock.advance(700)
+    found = root("work.current_ref")
+    assert found["task"]["id"] == one and found["task"]["owner_thread_id"] == root.thread
+    assert "children_refs" not in found
 
 
 def test_acknowledging_raises_the_version_once_and_ends_with_the_next_change(root: Actor) -> None:
