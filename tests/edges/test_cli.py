@@ -1,58 +1,19 @@
 """The command line as a person and a script use it: real processes in real repositories."""
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
-from codestrator import registry, table
+from codestrator import __version__, registry, table
 from codestrator.edges import cli, derived
 from codestrator.edges.context import Context
-from codestrator.errors import EXIT_STATUS
-from tests.actors import Actor, SteeredClock
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def run(repo: Path) -> Run:
-    """Run the command as a process of its own."""
-
-    def run(*words: str, at: Path = repo, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "codestrator", *words],
-            cwd=at,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env=os.environ | env,
-        )
-
-    return run
-
-
-def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
-    assert found["ok"] is True and found["schema_version"] == 1
-    answer: dict[str, Any] = found["result"]
-    return answer
-
-
-def refused(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    found = json.loads(done.stdout)
-    assert found["ok"] is False
-    error: dict[str, Any] = found["error"]
-    assert done.returncode == EXIT_STATUS[error["code"]]
-    return error
+from tests.actors import Actor
+from tests.edges.shell import Run, refused, result
 
 
 def test_every_method_is_a_command() -> None:
@@ -148,6 +109,13 @@ def test_the_beginning_of_an_id_is_enough_and_an_ambiguous_one_lists_candidates(
     assert done.stderr.startswith("ambiguous_id: ") and "number" in done.stderr
 
 
+def test_the_envelope_names_the_method_and_the_bundle_says_which_version_this_is(run: Run, root: Actor) -> None:
+    done = run("runtime", "bundle", "info", "--json")
+    assert json.loads(done.stdout)["method"] == "runtime.bundle.info"
+    assert result(done)["version"] == __version__
+    assert run("--version").stdout == f"git-codestrator {__version__}\n"
+
+
 def test_a_refusal_goes_to_standard_error_with_its_hint(run: Run, root: Actor) -> None:
     done = run("task", "get", "case-zzzzzzzzzz")
     assert (done.returncode, done.stdout) == (3, "")
@@ -177,72 +145,6 @@ def test_wrong_usage_is_a_typed_refusal_with_status_2(words: tuple[str, ...], to
     plain = run(*words, at=root.path)
     assert (plain.returncode, plain.stdout) == (2, "")
     assert plain.stderr.startswith("invalid_params: ")
-
-
-def test_a_wait_that_ends_without_what_it_waited_for_exits_5(run: Run, root: Actor) -> None:
-    done = run("inbox", "pending", "--receiver-thread-id", root.thread, "--wait-seconds", "1", "--json", at=root.path)
-    assert json.loads(done.stdout)["result"]["timed_out"] is True
-    assert done.returncode == 5
-
-
-def test_status_tells_who_works_on_what_and_check_asks_for_a_person(run: Run, root: Actor) -> None:
-    case = root.case("one", "two")
-    root("case.begin", case_id=case)
-    found = result(run("status", "--check", "--json"))
-    assert [one["session"]["id"] for one in found["sessions"]] == [root.session]
-    assert [(one["id"], one["steps"]) for one in found["cases"]] == [(case, "0/2")]
-    root("step.check", case_id=case, step_title="one", result="blocked")
-    done = run("status", "--check")
-    assert done.returncode == 6
-    assert case in done.stdout and "diverged: 1 thing" in done.stderr
-    assert run("status").returncode == 0
-
-
-def test_next_shows_the_step_of_the_session_and_without_one_the_ready_cases(run: Run, root: Actor) -> None:
-    case = root.case("one", "two")
-    assert result(run("next", "--json"))["items"][0]["task"]["id"] == case
-    root("case.begin", case_id=case)
-    found = result(run("next", "--json", at=root.path))
-    assert (found["task"]["id"], found["next_step"]["title"]) == (case, "one")
-
-
-def test_brief_says_where_the_session_is(run: Run, root: Actor) -> None:
-    root("case.begin", case_id=root.case("the very first step"))
-    found = result(run("brief", "--tokens", "800", "--json", at=root.path))
-    assert found["session"]["id"] == root.session
-    assert found["tokens"] <= 800
-    assert "the very first step" in run("brief", at=root.path).stdout
-
-
-def test_undo_shows_then_takes_back(run: Run, root: Actor) -> None:
-    task = result(run("task", "create", "epic", "mistaken", "--json", at=root.path))["task"]["id"]
-    shown = result(run("undo", "--dry-run", "--json", at=root.path))
-    assert root("task.get", task_id=task)["task"]["title"] == "mistaken"
-    done = result(run("undo", "--yes", "--json", at=root.path))
-    assert done["undone"] == shown["undone"]
-    assert refused(run("task", "get", task, "--json"))["code"] == "not_found"
-
-
-def test_resume_lists_what_fell_silent_and_takes_it(run: Run, actor: Callable[..., Actor], clock: SteeredClock) -> None:
-    clock.advance(-7200)
-    gone = actor()
-    gone("workspace.init")
-    gone.open(user_request="Two hours ago")
-    case = gone.case("one", "two")
-    gone("case.begin", case_id=case)
-    gone.close()
-    silent = result(run("resume", "--json"))["items"]
-    assert [one["session"]["id"] for one in silent] == [gone.session]
-    assert gone.session in run("status").stdout.partition("Needs you:")[2]
-    taken = result(run("resume", gone.session[:8], "--json"))
-    assert taken["next_step"]["title"] == "one"
-    assert result(run("resume", "--json"))["items"] == []
-
-
-def test_a_session_that_cannot_be_taken_leaves_no_session_behind(run: Run, root: Actor) -> None:
-    assert refused(run("resume", root.session, "--json"))["code"] in ("wrong_state", "conflict", "forbidden")
-    open_ones = [one["session"]["id"] for one in root("session.list")["items"]]
-    assert open_ones == [root.session]
 
 
 def test_what_is_printed_cannot_act_on_a_terminal(run: Run, root: Actor) -> None:
