@@ -177,11 +177,9 @@ class Objects:
         found: Rows = {}
         makers: dict[str, Callable[[Any], Any]] = {}
         for kind, values in cached:
-            make = makers.get(kind)
-            if make is None:
-                make = makers[kind] = row_type(layout.kind(kind))._make
-                found[kind] = {}
-            found[kind][values[0]] = make(values)
+            if kind not in makers:
+                makers[kind], found[kind] = row_type(layout.kind(kind))._make, {}
+            found[kind][values[0]] = makers[kind](values)
         return found
 
     def _read_rows(self, node: Node, folders: tuple[str, ...], layout: Layout) -> Rows:
