@@ -177,7 +177,7 @@ class Flow:
             subject=f"{self.method} {about}".rstrip(),
             op=op,
             actor=self.caller.actor,
-            session=self.caller.session_id,
+            session=self.caller.session_id or (about if about.startswith("ses-") else None),  # one being opened
             thread=self.caller.thread_id,
             machine=self.world.settings.machine,
         )
