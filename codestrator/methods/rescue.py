@@ -8,7 +8,7 @@ from codestrator.errors import Busy, External
 from codestrator.methods import paging
 from codestrator.params import Paged, SessionId, WorktreeId
 from codestrator.ports import Contention, Move
-from codestrator.records import Rescue, Skipped, Worktree
+from codestrator.records import Rescue, Session, Skipped, Worktree
 
 
 class Listing(Paged, frozen=True, kw_only=True):
@@ -84,6 +84,10 @@ def keep(tx: Tx, snapshot: Rescue) -> None:
 
 def listing(tx: Tx, want: Listing) -> dict[str, Any]:
     """List snapshots of uncommitted work, newest first, each with the call that brings it back."""
+    if want.worktree_id:
+        tx.require(Worktree, want.worktree_id)
+    if want.session_id:
+        tx.require(Session, want.session_id)
 
     def listed(then: Tx) -> list[Rescue]:
         found = then.found(Rescue, worktree_id=want.worktree_id) if want.worktree_id else then.all(Rescue)

@@ -183,6 +183,8 @@ def live_threads(tx: Tx, worktree: Worktree) -> list[str]:
 def listing(flow: Flow, want: Listing) -> dict[str, Any]:
     """List worktrees, newest first, with what they have checked out and how far they are from their parent."""
     tx = flow.read()
+    if want.session_id:
+        tx.require(Session, want.session_id)
 
     def listed(then: Tx) -> list[tuple[Worktree, dict[str, Any]]]:
         found = [(one, places.shown_worktree(then, one)) for one in then.all(Worktree)]

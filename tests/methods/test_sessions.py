@@ -8,7 +8,6 @@ import pytest
 
 from codestrator.errors import Conflict, External, Forbidden, InvalidParams, Unsupported, WrongState
 from codestrator.records import Intent, Machine
-from codestrator.world.worktrees import GitWorktrees
 from tests.actors import Actor, SteeredClock, unchanged
 from tests.conftest import git
 
@@ -146,18 +145,19 @@ def test_a_bad_parameter_is_named_and_nothing_is_made(root: Actor, bad: dict[str
     assert refused.value.details["field"] == next(iter(bad))
 
 
-def test_a_failing_git_leaves_no_branch_no_folder_and_no_document(root: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise External("git worktree add exited 128", program="git")
-
-    before = git("for-each-ref", "refs/heads", at=Path(root.world.repo))
-    monkeypatch.setattr(GitWorktrees, "add", fail)
+def test_a_failing_git_leaves_no_branch_no_folder_and_no_document(root: Actor, repo: Path) -> None:
+    before = git("for-each-ref", "refs/heads", at=repo)
+    known = repo / ".git" / "worktrees"
+    aside = known.rename(known.with_name("aside"))
+    known.write_text("in the way of git worktree add", encoding="ascii")
     with pytest.raises(External):
-        root("session.open", user_request="Fix the login timeout")
-    assert git("for-each-ref", "refs/heads", at=Path(root.world.repo)) == before
+        root("session.open", user_request="Add invoices")
+    known.unlink()
+    aside.rename(known)
+    assert git("for-each-ref", "refs/heads", at=repo) == before
+    assert not (repo / ".codestrator" / "worktrees" / "add-invoices").exists()
     assert [one["session"]["id"] for one in root("session.list")["items"]] == [root.session]
-    states = {row.state for row in root.world.store.read().rows(Intent)}
-    assert states == {"done", "failed"}
+    assert {row.state for row in root.world.store.read().rows(Intent)} == {"done", "failed"}
 
 
 def test_the_same_key_gives_the_same_session(root: Actor) -> None:

@@ -137,6 +137,8 @@ def test_the_list_can_be_narrowed(root: Actor, other: Actor) -> None:
     assert [one["worktree"]["id"] for one in root("worktree.list", status="planned")["items"]] == [planned]
     own = root("worktree.list", session_id=other.session)["items"]
     assert [one["worktree"]["id"] for one in own] == [other.worktree]
+    with pytest.raises(NotFound):
+        root("worktree.list", session_id="ses-0000000000")
 
 
 def test_a_folder_that_is_gone_is_listed_as_lost(root: Actor) -> None:
