@@ -16,6 +16,7 @@ import msgspec
 import pygit2
 from pygit2.enums import SortMode
 
+from codestrator.errors import UnreadableState
 from codestrator.store.documents import LOCKS, STATE
 from codestrator.store.notes import NOTES
 from codestrator.store.objects import MISSING, TREE, Entry, split_tree
@@ -100,9 +101,20 @@ class Upkeep:
             thread.join(max(0.0, give_up - time.monotonic()))
 
     def maintain(self) -> bool:
-        """Pack now, after what this process has begun in the background; False if another process is at it."""
+        """Pack now, after what this process has begun in the background; False if another process is at it.
+
+        `UnreadableState` when something of the journals is missing; nothing is deleted then.
+        """
         self.close()
-        return self._maintain()
+        try:
+            return self._maintain()
+        except KeyError as error:
+            raise UnreadableState(
+                f"object {error} is missing, expected the journal to be whole",
+                hint="Run doctor.check to see what is damaged and what can be repaired.",
+                document=str(error),
+                reason="missing object",
+            ) from None
 
     def _maintain(self) -> bool:
         repo = self._opener(self._common_dir)

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+import pygit2
 import pytest
 
 from codestrator.errors import UnreadableState
@@ -16,7 +18,6 @@ from codestrator.records import Task
 from codestrator.store import Store
 from codestrator.store.configuration import open_repository
 from codestrator.store.packs import Packs
-from codestrator.store.tips import KEPT, Tip, Tips
 from codestrator.store.upkeep import MOST_PACKS, Upkeep
 from tests.store.kit import LOCKS, STATE, at_every_file, die_in, git, loose, put, raise_priority, store_of, task
 
@@ -279,6 +280,38 @@ def test_a_damaged_object_stops_packing_and_is_told(repo: Path, store: Store) ->
     assert loose(repo) == kept
 
 
+def test_packing_damaged_state_names_what_is_missing_and_deletes_nothing(repo: Path, store: Store) -> None:
+    put(store, task())
+    tree = git(repo, "rev-parse", f"{STATE}^{{tree}}")
+    (repo / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+    kept = loose(repo)
+    with pytest.raises(UnreadableState) as told:
+        store.maintain()
+    assert tree in told.value.details["document"]
+    assert loose(repo) == kept
+
+
+def test_a_pack_that_git_takes_over_before_we_are_done_costs_no_object(repo: Path, store: Store) -> None:
+    class Hurried(Packs):
+        def write(self, repo_handle: pygit2.Repository, oids: Iterable[bytes], workshop: Path) -> str:
+            name = super().write(repo_handle, oids, workshop)
+            git(repo, "repack", "-qa")
+            for suffix in ("idx", "pack"):
+                self.path(name, suffix).unlink()
+            return name
+
+    one = task()
+    put(store, one)
+    before = loose(repo)
+    store.upkeep._packs = Hurried(repo / ".git")
+    store.maintain()
+    assert loose(repo) == before
+    assert contents(repo) == [f"{one.id} 0"]
+    store.upkeep._packs = Packs(repo / ".git")
+    store.maintain()
+    assert not ours(repo) & loose(repo)
+
+
 def test_what_a_pack_holds_is_read_from_its_index(repo: Path, store: Store) -> None:
     put(store, task())
     store.maintain()
@@ -287,43 +320,3 @@ def test_what_a_pack_holds_is_read_from_its_index(repo: Path, store: Store) -> N
     lines = [line.split() for line in said if line[40:41] == " "]
     in_order = [words[0] for words in sorted(lines, key=lambda words: int(words[4]))]
     assert [one.hex() for one in Packs(repo / ".git").oids(name)] == in_order
-
-
-def test_every_publish_is_noted_in_the_recent_tips(repo: Path, store: Store) -> None:
-    put(store, task())
-    put(store, task())
-    tips = store.recent.recent()
-    assert (tips[0].state, tips[0].locks) == store.tips()
-    assert tips[1].state == git(repo, "rev-parse", f"{STATE}~1")
-
-
-def test_only_the_last_fifty_tips_are_told_and_the_file_stays_small(tmp_path: Path) -> None:
-    tips = Tips(tmp_path / "private" / "tips")
-    for number in range(500):
-        tips.note(Tip("2026-05-04T09:30:00.000Z", f"{number:040x}", "0" * 40))
-    found = tips.recent()
-    assert [int(tip.state, 16) for tip in found] == list(range(499, 499 - KEPT, -1))
-    assert (tmp_path / "private" / "tips").stat().st_size < 20_000
-
-
-def test_a_broken_line_of_the_recent_tips_is_passed_over(tmp_path: Path) -> None:
-    tips = Tips(tmp_path / "tips")
-    tips.note(Tip("2026-05-04T09:30:00.000Z", "a" * 40, "b" * 40))
-    with (tmp_path / "tips").open("ab") as file:
-        file.write(b"2026-05-04T09:30:00.000Z aaaa\n\xff\xfe\n")
-    tips.note(Tip("2026-05-04T09:31:00.000Z", "c" * 40, "d" * 40))
-    assert [tip.state[0] for tip in tips.recent()] == ["c", "a"]
-
-
-@pytest.mark.parametrize("ref", [STATE, LOCKS])
-def test_a_vanished_ref_is_told_and_never_made_anew(repo: Path, store: Store, ref: str) -> None:
-    put(store, task())
-    last = git(repo, "rev-parse", ref)
-    git(repo, "update-ref", "-d", ref)
-    fresh = store_of(repo)
-    for act in (fresh.read, fresh.initialise):
-        with pytest.raises(UnreadableState) as told:
-            act()
-        assert told.value.details["last_seen"] == last
-    git(repo, "update-ref", ref, last)
-    assert len(fresh.read().all(Task)) == 1
