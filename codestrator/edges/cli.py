@@ -96,6 +96,10 @@ def answer(context: Context, method: str, result: Mapping[str, Any]) -> None:
     else:
         for line in plain.render(method, result):
             _out(line)
+    if method == "session.open" and "session_root_worktree" in result["session_context"]:
+        found = result["session_context"]
+        place, session_id = found["session_root_worktree"]["path"], found["session"]["id"]
+        _tell(f"commands given in {place} speak for {session_id}; elsewhere, name it with --session {session_id}")
     if result.get("timed_out") is True:
         raise click.exceptions.Exit(TIMED_OUT)
 
@@ -106,6 +110,12 @@ def _out(line: str) -> None:
     except BrokenPipeError:
         _let_go()
         raise click.exceptions.Exit(0) from None
+
+
+def _tell(line: str) -> None:
+    from codestrator.edges import plain
+
+    sys.stderr.write(plain.visible(line) + "\n")
 
 
 def _let_go() -> None:
@@ -273,11 +283,11 @@ def _refuse(context: Context, error: CodestratorError) -> int:
     if context.json:
         _out(plain.refusal(context.method, error.as_dict()))
         return error.exit_status
-    sys.stderr.write(f"{error.code}: {plain.visible(error.message)}\n")
+    _tell(f"{error.code}: {error.message}")
     if error.hint:
-        sys.stderr.write(f"{plain.visible(error.hint)}\n")
+        _tell(error.hint)
     for one in error.details.get("candidates", ()):
-        sys.stderr.write(f"  {plain.cell(one.get('id'))}  {plain.cell(one.get('title'))}\n")
+        _tell(f"  {one.get('id')}  {one.get('title')}")
     return error.exit_status
 
 

@@ -12,6 +12,8 @@ import pytest
 from codestrator import __version__, registry, table
 from codestrator.edges import cli, derived
 from codestrator.edges.context import Context
+from codestrator.records import Thread
+from codestrator.store import Stamp
 from tests.actors import Actor
 from tests.edges.shell import Run, refused, result
 
@@ -92,6 +94,36 @@ def test_a_shell_started_for_a_child_may_only_look(run: Run, root: Actor) -> Non
     child = {"CODESTRATOR_RUNNER_MODE": "child"}
     assert result(run("task", "list", "--json", **child))["count"] == 0
     assert refused(run("task", "create", "epic", "x", "--json", at=root.path, **child))["code"] == "forbidden"
+
+
+def test_a_shell_in_the_worktree_of_a_live_child_may_only_look(run: Run, root: Actor) -> None:
+    child = Thread(
+        id="thr-0000000001",
+        session_id=root.session,
+        parent_thread_id=root.thread,
+        worktree_id=root.worktree,
+        role="worker",
+        title="a child",
+        machine=root.world.settings.machine,
+        status="running",
+    )
+    stamp = Stamp("test", "op-0000000001", "test", None, None, child.machine)
+    root.world.store.transact(lambda tx: tx.put(child), stamp=stamp)
+    words = ("task", "create", "epic", "x", "--json")
+    assert result(run(*words, at=root.path))["task"]["level"] == "epic"
+    assert root.world.live.take(child.id)
+    assert refused(run(*words, at=root.path))["code"] == "forbidden"
+    assert result(run("task", "list", "--json", at=root.path))["count"] == 1
+
+
+def test_whoever_opens_a_session_is_told_where_to_speak_for_it(run: Run, root: Actor) -> None:
+    done = run("session", "open", "--user-request", "Count the pears")
+    assert done.stdout.startswith("session_context:")
+    place, _, session_id = done.stderr.removeprefix("commands given in ").partition(" speak for ")
+    assert (
+        result(run("session", "context", "--json", at=Path(root.world.repo) / place))["session"]["id"]
+        == session_id[:14]
+    )
 
 
 def test_a_bare_noun_lists(run: Run, root: Actor) -> None:
