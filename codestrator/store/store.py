@@ -75,7 +75,7 @@ class Store:
 
     @property
     def initialised(self) -> bool:
-        return self.refs.read(STATE) is not None
+        return None not in self.tips()
 
     def tips(self) -> tuple[str | None, str | None]:
         """The commits of state and lock book now."""
@@ -83,20 +83,28 @@ class Store:
 
     def initialise(self) -> bool:
         """Make the two refs where they are missing; whether any was made."""
-        made = False
-        for ref, name in ((STATE, "state"), (LOCKS, "locks")):
-            if self.refs.read(ref) is None:
-                self._refuse_vanished(ref)
-                meta = self.objects.write_blob(canonical({"id": "meta", "schema": SCHEMA, "authority": "local"}))
-                root = self.objects.write_tree({b"meta.json": Entry(BLOB, meta)})
-                commit = self.commit(root, [], 1, f"workspace.init {name}\n\nMachine: {self.machine}\n")
+        give_up = time.monotonic() + self._patience
+        return any([self._make(ref, name, give_up) for ref, name in ((STATE, "state"), (LOCKS, "locks"))])
+
+    def _make(self, ref: str, name: str, give_up: float) -> bool:
+        while self.refs.read(ref) is None:
+            self._refuse_vanished(ref)
+            with self.gate() as held:
                 try:
+                    meta = self.objects.write_blob(canonical({"id": "meta", "schema": SCHEMA, "authority": "local"}))
+                    root = self.objects.write_tree({b"meta.json": Entry(BLOB, meta)})
+                    commit = self.commit(root, [], 1, f"workspace.init {name}\n\nMachine: {self.machine}\n")
                     self.refs.move([Move(ref, None, commit)])
-                    made = True
+                    return True
                 except Contention:
-                    if self.refs.read(ref) is None:
+                    if held:
+                        self.refs.break_stale(ref)
+                    if time.monotonic() > give_up:
                         raise Busy(f"'{ref}' is locked by another program, expected to make it") from None
-        return made
+                except (OSError, pygit2.GitError) as error:
+                    raise _cannot_write(self.common_dir, error) from error
+            time.sleep(_rest())
+        return False
 
     def _picture(self, ref: str) -> Picture:
         tip = self.refs.read(ref)

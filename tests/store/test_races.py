@@ -79,6 +79,37 @@ def test_a_kill_between_any_two_steps_of_a_mutation_leaves_all_or_nothing(repo: 
     git(repo, "fsck", "--strict")
 
 
+def test_a_kill_at_any_step_of_initialising_leaves_it_to_be_done_again(repo: Path) -> None:
+    locks_left = 0
+    for number in itertools.count():
+        killed = die_in(lambda: store_of(repo).initialise(), at_every_call, number)
+        locks_left += len(age_locks(repo))
+        store = store_of(repo)
+        store.initialise()
+        assert store.initialised
+        put(store, task())
+        if not killed:
+            break
+        for ref in (STATE, LOCKS):
+            git(repo, "update-ref", "-d", ref)
+        (repo / ".git" / "codestrator" / "tips").unlink()
+    assert number > 20
+    assert locks_left > 0
+
+
+def test_a_locked_ref_makes_initialising_busy_and_not_half_done(repo: Path) -> None:
+    store = store_of(repo, patience_seconds=0.05)
+    lock = repo / ".git" / f"{LOCKS}.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    with pytest.raises(Busy):
+        store.initialise()
+    assert not store.initialised
+    lock.unlink()
+    assert store.initialise()
+    assert store.initialised
+
+
 def both(store: Store, task_id: str) -> None:
     """Move state and lock book together, as a transfer does."""
 
