@@ -5,6 +5,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -122,7 +124,8 @@ def server(folder: Path) -> list[Row]:
     """From start to `tools/list`, and one `lock.acquire`, beside a server that does nothing."""
     repo = repository(folder / "repo")
     fill(repo, 1_000).close()
-    ours, bare = [], []
+    ours: list[float] = []
+    bare: list[float] = []
     for _ in range(9):
         for command, found in (([*PROGRAM, "mcp"], ours), (python(BARE), bare)):
             wire = Wire(command, repo)
@@ -137,10 +140,10 @@ def server(folder: Path) -> list[Row]:
 
 def _round_trips(repo: Path) -> tuple[float, float, float]:
     """Median milliseconds of lock.acquire, of an empty call, and of one mutation in the library."""
-    from tests.bench.store import _toucher
+    from tests.bench.store import toucher
 
     world = fill(repo, 1)
-    touch = _toucher(world.store)
+    touch = toucher(world.store)
     ours, bare = Wire([*PROGRAM, "mcp"], repo), Wire(python(BARE), repo)
     ours.start()
     bare.start()
@@ -148,8 +151,8 @@ def _round_trips(repo: Path) -> tuple[float, float, float]:
     taken: dict[str, list[float]] = {"acquire": [], "empty": [], "mutation": []}
     for number in range(150):
         scope = {"scope_type": "file", "scope_path": f"src/{number}.py"}
-        acts = {
-            "acquire": lambda scope=scope: ours.call("orch_workspace", method="lock.acquire", params=scope),
+        acts: dict[str, Callable[[], object]] = {
+            "acquire": partial(ours.call, "orch_workspace", method="lock.acquire", params=scope),
             "empty": lambda: bare.call("nothing"),
             "mutation": touch,
         }

@@ -42,10 +42,11 @@ def task_list(folder: Path) -> list[Row]:
 
 
 def _ours(world: LocalWorld) -> int:
-    seat, found, more = Seat("operator"), 0, {}
+    seat, found = Seat("operator"), 0
+    more: dict[str, object] = {}
     while True:
         page = registry.call(world, seat, "task.list", {"limit": 1000} | more)
-        found += page["count"]
+        found += int(page["count"])
         if "next_cursor" not in page:
             return found
         more = {"cursor": page["next_cursor"]}

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from codestrator.records import Task
@@ -19,6 +20,7 @@ SECONDS = 6.0
 # Each worker prints one line a thing done: when, and how long it took, in seconds.
 WORKER = """
 import os, sys, time
+from collections.abc import Callable
 from pathlib import Path
 kind, folder, seconds, number = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
 sys.path.insert(0, os.getcwd())
@@ -82,7 +84,7 @@ def scale(folder: Path) -> list[Row]:
     worlds = {}
     for size in (1_000, 100_000):
         worlds[size] = fill(repository(folder / str(size)), size)
-    acts = {size: _toucher(world.store) for size, world in worlds.items()}
+    acts = {size: toucher(world.store) for size, world in worlds.items()}
     for act in acts.values():
         act()
     rounds: dict[int, list[float]] = {1_000: [], 100_000: []}
@@ -95,7 +97,7 @@ def scale(folder: Path) -> list[Row]:
     return [at_most("mutation at 100,000 beside 1,000 documents", large, small, 1.4)]
 
 
-def _toucher(store: Store):  # type: ignore[no-untyped-def]
+def toucher(store: Store) -> Callable[[], None]:
     """Change the priority of one task or another."""
     ids = [row.id for row in store.read().rows(Task)]
     dice = random.Random(os.getpid())  # no two processes write the same, which would be writing nothing
@@ -149,7 +151,7 @@ def packing(folder: Path) -> list[Row]:
     """Disk a mutation after packing, and the most loose objects seen on the way."""
     repo = repository(folder / "repo")
     world = fill(repo, 1_000)
-    act = _toucher(world.store)
+    act = toucher(world.store)
     world.store.maintain()
     before, most, mutations = _disk(repo), 0, 5_000
     for number in range(mutations):

@@ -55,6 +55,6 @@ def _swap(repo: Path, number: str) -> Callable[[], None]:
 def _mutation(repo: Path, number: str) -> Callable[[], None]:
     """One document changed and published."""
     from codestrator.world import open_world
-    from tests.bench.store import _toucher
+    from tests.bench.store import toucher
 
-    return _toucher(open_world(repo).store)
+    return toucher(open_world(repo).store)

@@ -9,7 +9,7 @@ def test_notes_that_a_killed_process_owed_are_written_by_the_next(root: Actor, o
     case = root.case("one", "two")
     root("case.begin", case_id=case)
     checked = root("step.check", case_id=case, step_title="one", result="pass", evidence={"command": "true"})
-    root.world.live.close()  # as kill -9 would leave it: kernel locks gone, notes not written
+    root.world.live.leave(root.session)  # as kill -9 would leave it: no kernel lock, notes not written
     registry.recover(other.world)
     told = git("notes", "--ref=codestrator", "show", "HEAD", at=root.path)
     assert checked["checkpoint_id"] in told

@@ -24,7 +24,7 @@ def planned(root: Actor, name: str, **fields: Any) -> str:
         tx.put(made.but(**fields))
         return made.id
 
-    return flow.transact(plan)
+    return str(flow.transact(plan))
 
 
 def state(root: Actor, intent_id: str) -> str:

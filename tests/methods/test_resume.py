@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def resuming(actor: Callable[..., Actor]) -> Actor:
     return one
 
 
-def attach(one: Actor, target: Actor, **given: object) -> dict[str, object]:
+def attach(one: Actor, target: Actor, **given: object) -> dict[str, Any]:
     return one("resume.candidates.attach", target_session_id=target.session, **given)
 
 
@@ -203,7 +204,7 @@ def test_a_lease_that_had_lapsed_is_not_revived(left: Actor, actor: Callable[...
     clock.advance(600)
     one = resuming(actor)
     found = attach(one, left)
-    assert found["transferred"]["locks"] == 0 and found["transferred"]["claims"] == 1  # type: ignore[index]
+    assert found["transferred"]["locks"] == 0 and found["transferred"]["claims"] == 1
 
 
 def test_a_case_assigned_to_the_former_session_can_be_begun(left: Actor, actor: Callable[..., Actor]) -> None:
@@ -228,4 +229,4 @@ def test_a_second_machine_is_away_and_needs_force(left: Actor, actor: Callable[.
         attach(one, left)
     assert refused.value.details["found"] == "away"
     found = attach(one, left, force=True, reason="that machine is lost")
-    assert found["session"]["machine"] == "0123456789"  # type: ignore[index]
+    assert found["session"]["machine"] == "0123456789"
