@@ -156,7 +156,8 @@ def test_the_lock_ends_with_kill_nine_and_the_beat_stays(world: LocalWorld, repo
     "start",
     [
         "child = subprocess.Popen(['sleep', '60'], close_fds=False); print(child.pid)",
-        "import os; pid = os.fork() or __import__('time').sleep(60) or os._exit(0); print(pid)",
+        "import os, signal; r, w = os.pipe(); pid = os.fork() or os.write(w, b'.') and signal.pause(); "
+        "os.read(r, 1); print(pid)",  # once the child runs: until then it holds what its parent held
     ],
     ids=["exec", "fork"],
 )
