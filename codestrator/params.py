@@ -104,13 +104,7 @@ class Shape(NamedTuple):
     def type_text(self) -> str:
         """The type in the notation of the reference."""
         if self.form == "id":
-            kinds = sorted({ids.KIND_OF_PREFIX[prefix] for prefix in self.prefixes})
-            name = kinds[0] if len(kinds) == 1 else "any"
-            if self.prefixes == ("case",):
-                name = "step" if self.part else "case"
-            elif self.part:
-                name = "ref"
-            return f"id({name})"
+            return f"id({self._id_text()})"
         if self.form == "enum":
             return "|".join(self.choices)
         if self.form == "list" and self.item:
@@ -120,6 +114,16 @@ class Shape(NamedTuple):
         if self.form == "int" and self.low is not None:
             return f"int({self.low}..{'' if self.high is None else self.high})"
         return self.form
+
+    def _id_text(self) -> str:
+        if self.prefixes == ("case",):
+            return "step" if self.part else "case"
+        if self.part:
+            return "ref"
+        if self.prefixes == ("op",):
+            return "op"
+        kinds = sorted({ids.KIND_OF_PREFIX[prefix] for prefix in self.prefixes})
+        return kinds[0] if len(kinds) == 1 else "any"
 
     def signature(self) -> str:
         """`name`, `name?` or `name?=default`, then the type."""
