@@ -1,6 +1,7 @@
 """Seals every test: its own home and git configuration, fixed names, nothing of the developer's environment."""
 
 import os
+import select
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -109,3 +110,15 @@ def other(root: Actor, actor: Callable[..., Actor]) -> Actor:
 def operator(root: Actor, actor: Callable[..., Actor]) -> Actor:
     """A person at a command line who works for the root's session."""
     return actor("operator", session_id=root.session)
+
+
+def ended(pid: int, seconds: float = 10) -> bool:
+    """Whether a process is over, waiting for it at most so long: one that was killed needs a moment to die."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], seconds)[0])
+    finally:
+        os.close(handle)
