@@ -1,0 +1,144 @@
+"""Finds and reads what tells an agent its trade: guides, and the role files of the Agents SDK.
+
+A guide is instruction, so it comes from this installation or from a file that the caller named inside the
+repository, never from state.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import msgspec
+from msgspec import Struct
+
+from codestrator import registry, table, text
+from codestrator.errors import External, InvalidParams
+
+AGENTS = Path(__file__).parent.parent / "agents"
+MOST_BYTES = 64 * 1024
+ROOT_GUIDE = "root-orchestrator.md"
+WORKER_GUIDE = "main-worker.md"
+GUIDES = (ROOT_GUIDE, WORKER_GUIDE, *(f"{role}.md" for role in table.ROLES if role != table.WORKER))
+NOTHING = ("", "~", "null")  # as YAML writes it
+AGAIN = "Install codestrator again, or name a guide of the repository with agent_guide_path."
+
+
+class RoleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an Agents SDK agent is made from; `tools` are the methods it may call, `model` is none for the SDK's own."""
+
+    role: str
+    display_name: str
+    instructions: str
+    tools: list[str]
+    model: str | None
+
+
+class _Source(NamedTuple):
+    """A file that is read, and how to speak of it: by the parameter that named it, or as part of the installation."""
+
+    path: Path
+    name: str
+    field: str | None
+
+    def refuse(self, found: str, expected: str) -> NoReturn:
+        message = f"'{self.name}' {found}, expected {expected}"
+        if self.field is None:
+            raise External(message, hint=AGAIN, program="codestrator", file=str(self.path), found=found)
+        hint = "Name a shipped guide or a text file inside the repository, or leave the parameter out."
+        raise InvalidParams(message, hint=hint, field=self.field, found=found, expected=expected)
+
+
+def guide_for(role: str) -> str:
+    """The name of the guide of a role; a role of its own making counts as worker."""
+    if role in table.ROOT_ROLES:
+        return ROOT_GUIDE
+    return WORKER_GUIDE if role not in table.ROLES or role == table.WORKER else f"{role}.md"
+
+
+def read_guide(role: str, given: str | None, repo: Path) -> str:
+    """The guide's text: the role's own, or the one that `agent_guide_path` names, shipped or inside the repository."""
+    source = _named(given, repo) if given and given.strip() else _shipped(guide_for(role))
+    words = text.clean(_decoded(source, _content(source)))
+    return words or source.refuse("is empty", "a guide's text")
+
+
+def role_file(role: str) -> RoleFile:
+    """What is shipped for an agent of that role; a role of its own making counts as worker."""
+    if role in table.ROOT_ROLES:
+        raise InvalidParams(
+            f"role '{role}' has no role file, expected the role of a child: {', '.join(table.ROLES)}",
+            hint="Spawn a child with one of these roles.",
+            field="role",
+            found=role,
+        )
+    known = role if role in table.ROLES else table.WORKER
+    source = _shipped(f"agents-sdk/{known}.yaml")
+    found = _parsed(source)
+    if found.role != known:
+        source.refuse(f"is for the role '{text.one_line(found.role)[:80]}'", f"'{known}'")
+    if beyond := [name for name in found.tools if name not in table.METHODS or not registry.may_call(known, name)]:
+        source.refuse(f"names the tool '{text.one_line(beyond[0])[:80]}'", f"methods that '{known}' may call")
+    return found
+
+
+def _shipped(name: str) -> _Source:
+    return _Source(AGENTS / name, name, None)
+
+
+def _named(given: str, repo: Path) -> _Source:
+    """The file that a caller named; a link that leads out of the repository is refused, as is what git keeps."""
+    field = "agent_guide_path"
+    if given.strip() in GUIDES:
+        return _shipped(given.strip())
+    root = repo.resolve()
+    name = text.repository_path(given, field, (str(repo), str(root)))
+    try:
+        path = (root / name).resolve(strict=True)
+    except (OSError, RuntimeError):
+        _Source(root / name, name, field).refuse("is not there", f"a file of the repository or {', '.join(GUIDES)}")
+    source = _Source(path, name, field)
+    inside = path.relative_to(root).parts if path.is_relative_to(root) else None
+    if inside is None or ".git" in (part.lower() for part in inside):
+        source.refuse("leads out of the repository's files", "a file inside the repository")
+    return source
+
+
+def _content(source: _Source) -> bytes:
+    """The file's bytes; anything but a plain file of fitting size is refused."""
+
+    def opener(path: str, flags: int) -> int:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # no link put there since, no pipe that holds us up
+
+    try:
+        with open(source.path, "rb", opener=opener) as file:
+            plain = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            content = file.read(MOST_BYTES + 1) if plain else b""
+    except OSError as error:
+        source.refuse(f"cannot be read: {(error.strerror or str(error)).lower()}", "a text file")
+    if not plain:
+        source.refuse("is no plain file", "a text file")
+    if len(content) > MOST_BYTES:
+        source.refuse(f"has more than {MOST_BYTES} bytes", f"at most {MOST_BYTES}")
+    return content
+
+
+def _decoded(source: _Source, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        source.refuse(f"is not UTF-8 at byte {error.start}", "UTF-8 text")
+
+
+def _parsed(source: _Source) -> RoleFile:
+    import yaml  # only an Agents SDK child has a role file
+
+    words = _decoded(source, _content(source))
+    try:
+        # Texts and lists only: the loader in C overruns its stack on deep nesting, and tags raise whatever they like.
+        found: Any = yaml.load(words, Loader=yaml.BaseLoader)
+        read = msgspec.convert(found, RoleFile)
+        return msgspec.structs.replace(read, model=None) if read.model in NOTHING else read
+    except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
+        said = text.one_line(str(error))[:300] or type(error).__name__
+        source.refuse(f"is no role file: {said}", f"the fields {', '.join(RoleFile.__struct_fields__)}")
