@@ -91,7 +91,8 @@ def call(world: World, seat: Seat, name: str, given: Mapping[str, Any] | None = 
         return present(do.run(tx, resolve(tx, want)))
     op = ids.mint("op")
     intent_id = receipts.key_id(caller, name, key) if key else op
-    flow = Flow(world, world.store, caller, seat, name, op, intent_id, digest(name, want))
+    told = digest(name, want) if key or do.acts else ""
+    flow = Flow(world, world.store, caller, seat, name, op, intent_id, told)
     return (_run_flow if do.acts else _run_write)(flow, do, want, bool(key))
 
 

@@ -1,6 +1,7 @@
 """What can be begun now, in the order in which it is worth beginning."""
 
 from collections.abc import Iterator
+from heapq import heapify, heappop
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -63,7 +64,12 @@ class Board:
 
     def in_order(self) -> Iterator[Any]:
         """The ready rows, looked for one by one."""
-        return (row for row in sorted(self._to_do(None), key=self._order) if not self._judge(row)[1])
+        heap = [(*self._order(row), row) for row in self._to_do(None)]
+        heapify(heap)  # in most plans one of the first is ready: no need to sort all
+        while heap:
+            row = heappop(heap)[-1]
+            if not self._judge(row)[1]:
+                yield row
 
     def _to_do(self, under: str | None) -> list[Any]:
         rows = self.plan.under(under) if under else self.plan.rows.values()

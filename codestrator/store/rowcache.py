@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from codestrator.model import Document
 
 if TYPE_CHECKING:
-    from codestrator.store.objects import Picture
+    from codestrator.store.picture import Picture
 
 WORTH_WRITING = 64  # documents read that the file did not have
 

@@ -18,7 +18,8 @@ from codestrator.ports import Contention, Move
 from codestrator.store.configuration import open_repository
 from codestrator.store.documents import LOCKS, STATE, Layout, canonical, newer
 from codestrator.store.journal import Operation, journal
-from codestrator.store.objects import BLOB, Entry, Node, Objects, Picture
+from codestrator.store.objects import BLOB, Entry, Node, Objects
+from codestrator.store.picture import Picture
 from codestrator.store.refs import Gate, Refs
 from codestrator.store.rowcache import RowCache
 from codestrator.store.tips import Tip, Tips

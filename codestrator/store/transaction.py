@@ -9,7 +9,8 @@ from codestrator.errors import Busy, InvalidParams, NotFound
 from codestrator.model import Document
 from codestrator.ports import Move
 from codestrator.store.documents import DOCUMENT_BYTES, LOCKS, REFS, STATE, Damage, encode
-from codestrator.store.objects import Picture, row_of
+from codestrator.store.objects import row_of
+from codestrator.store.picture import Picture
 
 if TYPE_CHECKING:
     from codestrator.store.store import Store
