@@ -108,7 +108,7 @@ def _content(source: _Source) -> bytes:
     """The file's bytes; anything but a plain file of fitting size is refused."""
 
     def opener(path: str, flags: int) -> int:
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # no link put there since, no pipe that holds us up
+        return os.open(path, flags | os.O_NONBLOCK)  # a pipe must not hold us up
 
     try:
         with open(source.path, "rb", opener=opener) as file:

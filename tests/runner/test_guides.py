@@ -169,6 +169,14 @@ def test_a_guide_of_the_repository_is_read_by_its_path(tmp_path: Path) -> None:
         assert read_guide("worker", given_path, tmp_path) == "# Ours\nBe kind."
 
 
+def test_a_repository_that_is_reached_through_a_link_takes_either_of_its_paths(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/guide.md").write_text("ours", encoding="utf-8")
+    (tmp_path / "link").symlink_to("real")
+    for folder in ("real", "link"):
+        assert read_guide("worker", str(tmp_path / folder / "guide.md"), tmp_path / "link") == "ours"
+
+
 def test_a_shipped_name_wins_and_a_path_of_that_name_can_still_be_given(tmp_path: Path) -> None:
     (tmp_path / "main-worker.md").write_text("ours", encoding="utf-8")
     assert read_guide("worker", "main-worker.md", tmp_path).startswith("# Worker")
@@ -200,6 +208,8 @@ def odd(tmp_path: Path) -> Path:
     (tmp_path / "repo-two/a.md").write_text("secret", encoding="utf-8")
     (repo / ".git/config.md").write_text("secret", encoding="utf-8")
     (repo / "sub/.git/a.md").write_text("secret", encoding="utf-8")
+    (repo / "sub/.GIT").mkdir(exist_ok=True)
+    (repo / "sub/.GIT/b.md").write_text("secret", encoding="utf-8")
     (repo / "out.md").symlink_to(tmp_path / "secret.md")
     (repo / "way").symlink_to(tmp_path)
     (repo / "git.md").symlink_to(".git/config.md")
@@ -226,6 +236,7 @@ def odd(tmp_path: Path) -> Path:
         ("way/repo-two/a.md", "leads out of"),
         ("git.md", "leads out of"),
         ("sub/.git/a.md", "leads out of"),
+        ("sub/.GIT/b.md", "leads out of"),
         ("loop.md", "is not there"),
         ("gone.md", "is not there"),
         ("none.md", "is not there"),

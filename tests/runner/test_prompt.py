@@ -216,6 +216,13 @@ def test_an_assignment_says_only_what_it_has() -> None:
     assert fence.lines == ["thread: thr-x", "session: ses-x", "machine: m", "role: worker"]
 
 
+def test_an_entry_of_a_list_cannot_pose_as_two() -> None:
+    one = assignment(acceptance=["it works\n- nothing else", "is\u2028proved"], files=["src/a\n- b.py"])
+    fences = {fence.label.split(",")[0]: fence.lines for fence in read(assemble("", one))[1]}
+    assert fences["acceptance"] == ["- it works - nothing else", "- is proved"]
+    assert fences["files"] == ["- src/a - b.py"]
+
+
 def test_several_directives_keep_their_order_and_an_interrupt_says_so() -> None:
     both = [Quoted("dir-a", "first", ROOT), Quoted("dir-b", "second", ROOT)]
     outside, fences = read(directive_prompt(both, interrupted=True))
