@@ -2,14 +2,15 @@
 
 import os
 import re
-import unicodedata
+from collections.abc import Callable
+from functools import cache
 
 from codestrator.errors import InvalidParams
 
 # Terminal escapes first, so that their printable tail goes too.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_ESCAPES = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])"
 # C0 and C1 controls but newline and tab; bidirectional controls (Unicode 16, UAX 9, section 2); lone surrogates.
-_UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNWANTED = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 
 TITLE_CHARACTERS = 300
 SUMMARY_BYTES = 8 * 1024
@@ -17,9 +18,23 @@ MESSAGE_BYTES = 64 * 1024
 JSON_BYTES = 64 * 1024
 
 
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compiled when first needed: a millisecond each, which most commands need not pay."""
+    return re.compile(pattern)
+
+
+def replace_unwanted(text: str, by: Callable[[str], str]) -> str:
+    """The text with each character that could act on a terminal, or that nobody sees, replaced."""
+    return text if text.isprintable() else _compiled(_UNWANTED).sub(lambda found: by(found[0]), text)
+
+
 def clean(text: str) -> str:
     """Remove control characters, terminal escapes and bidirectional controls; trim."""
-    return _UNWANTED.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n"))).strip()
+    if text.isprintable():
+        return text.strip()
+    without = _compiled(_ESCAPES).sub("", text.replace("\r\n", "\n"))
+    return _compiled(_UNWANTED).sub("", without).strip()
 
 
 def one_line(text: str) -> str:
@@ -63,8 +78,10 @@ def repository_path(text: str, field: str, roots: tuple[str, ...] = ()) -> str:
             expected="a path relative to the repository",
         )
 
+    import unicodedata  # half a millisecond, for those who give paths
+
     path = unicodedata.normalize("NFC", text.strip())
-    if not path or _UNWANTED.search(path) or "\n" in path or "\t" in path:
+    if not path or _compiled(_UNWANTED).search(path) or "\n" in path or "\t" in path:
         raise refuse("that is empty or has control characters")
     if path.startswith("-"):
         raise refuse("that begins with a dash")

@@ -1,14 +1,11 @@
 """Results as text for pipes and simple terminals, and as the JSON envelope; nothing in them can act on a terminal."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-SCHEMA_VERSION = 1
+from codestrator.text import replace_unwanted
 
-# Control characters, bidirectional controls and halves of characters: shown as what they are, never sent as such.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_BREAKS = {"\n": "\\n", "\t": "\\t"}
+SCHEMA_VERSION = 1
 
 # The columns of each list, as dotted ways into its items; a list that is not named here shows what its items have.
 COLUMNS = {
@@ -36,7 +33,7 @@ NOTHING = "nothing"
 
 def visible(text: str) -> str:
     """The text with every character that could act on a terminal written out, newlines and tabs kept."""
-    return _UNSAFE.sub(lambda found: _written(found[0]), text)
+    return replace_unwanted(text, _written)
 
 
 def cell(value: Any) -> str:
@@ -46,7 +43,7 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return re.sub("[\n\t]", lambda found: _BREAKS[found[0]], visible(value))
+        return visible(value).replace("\n", "\\n").replace("\t", "\\t")
     if isinstance(value, list | tuple) and all(isinstance(one, str | int | float) for one in value):
         return ", ".join(cell(one) for one in value)
     return visible(_json(value)) if isinstance(value, Mapping | list | tuple) else str(value)
@@ -68,7 +65,7 @@ def refusal(method: str, error: Mapping[str, Any]) -> str:
 
 def as_json(value: Any) -> str:
     """JSON in which characters that could act on a terminal are escaped; it reads back as the same value."""
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", _json(value))
+    return replace_unwanted(_json(value), lambda one: f"\\u{ord(one):04x}")
 
 
 def _json(value: Any) -> str:
