@@ -39,6 +39,26 @@ def call(namespace: str, tool: str, arguments: Callable[[Json], Json]) -> Step:
     }
 
 
+def shell(command: str) -> Step:
+    """A command in the agent's shell."""
+    return lambda sent: {
+        "type": "function_call",
+        "name": "exec_command",
+        "arguments": json.dumps({"cmd": command}),
+        "status": "completed",
+    }
+
+
+def fail(status: int, body: str = '{"error": {"message": "out of order"}}') -> Step:
+    """No answer but a status of HTTP; 200 with a body that is no stream of events is garbage."""
+    return lambda sent: {"type": "fault", "status": status, "body": body}
+
+
+def silence() -> Step:
+    """The beginning of an answer, and then nothing until the server ends."""
+    return lambda sent: {"type": "fault", "status": 200, "body": None}
+
+
 def search(query: str) -> Step:
     """A search for tools, as models make it to which the agent does not show all tools at once."""
     return lambda sent: {
@@ -61,6 +81,7 @@ class ScriptedModel:
     def __init__(self, steps: Sequence[Step]) -> None:
         self.requests: list[Json] = []
         self._steps = iter(steps)
+        self.over = threading.Event()
         self._numbers = itertools.count(1)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -76,6 +97,7 @@ class ScriptedModel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.over.set()
         self._server.shutdown()
         self._thread.join(10)
         self._server.server_close()
@@ -85,6 +107,8 @@ class ScriptedModel:
         self.requests.append(sent)
         number = next(self._numbers)
         item = next(self._steps, say("the script is at its end"))(sent) | {"id": f"item_{number}"}
+        if item["type"] == "fault":
+            return [("fault", item)]
         if item["type"] in ("function_call", "tool_search_call"):
             item["call_id"] = f"call_{number}"
         frame = {"id": f"resp_{number}", "object": "response", "model": sent.get("model", ""), "output": []}
@@ -109,11 +133,25 @@ def _handler(model: ScriptedModel) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             sent = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
             events = model.answer(sent) if self.path.split("?")[0].endswith("/responses") else []
+            if events and events[0][0] == "fault":
+                self._fault(events[0][1]["status"], events[0][1]["body"])
+                return
             lines = (f"event: {kind}\ndata: {json.dumps({'type': kind} | fields)}\n\n" for kind, fields in events)
             self._send("".join(lines).encode(), "text/event-stream")
 
-        def _send(self, body: bytes, kind: str) -> None:
-            self.send_response(200)
+        def _fault(self, status: int, body: str | None) -> None:
+            if body is not None:
+                self._send(body.encode(), "application/json" if status != 200 else "text/event-stream", status)
+                return
+            self.send_response(status)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            self.wfile.flush()
+            model.over.wait(120)
+            self.close_connection = True
+
+        def _send(self, body: bytes, kind: str, status: int = 200) -> None:
+            self.send_response(status)
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
