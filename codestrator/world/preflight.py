@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from codestrator import text
 from codestrator.world.codex import native_program
-from codestrator.world.git import LOCAL
+from codestrator.world.git import LOCAL, gist
 
 Finding = dict[str, Any]
 Status = Literal["ok", "warning", "error"]
@@ -37,15 +37,18 @@ tidy() {
     folder=$common/objects/$(echo "$commit" | cut -c1-2)
     rm -f "$folder/$(echo "$commit" | cut -c3-)"
     rmdir "$folder" "$own/refs/worktree" 2>/dev/null || :
+    [ "$own" = "$common" ] || rmdir "$own/refs" 2>/dev/null || :
 }
 trap tidy EXIT
 commit=$(git commit-tree -m "probe $1" 4b825dc642cb6eb9a060e54bf8d69288fbee4904 </dev/null)
+GIT_INDEX_FILE=$index git read-tree --empty
 git update-ref "$ref" "$commit"
 git update-ref -d "$ref" "$commit"
-GIT_INDEX_FILE=$index git read-tree --empty
 echo committed
 """
-_NOT_WRITABLE = re.compile(r"read-only file system|permission denied|operation not permitted", re.IGNORECASE)
+_NOT_WRITABLE = re.compile(
+    r"read-only file system|permission denied|not permitted|unable to create|cannot lock", re.IGNORECASE
+)
 _NOBODY = re.compile(r"tell me who you are|empty ident|unable to auto-detect email", re.IGNORECASE)
 
 
@@ -97,12 +100,13 @@ def _trust(folder: Path, common_dir: Path, environment: Mapping[str, str]) -> Fi
     main = common_dir.parent if common_dir.name == ".git" else common_dir
     expected = f"trust_level = \"trusted\" for the project '{main}' in '{config}'"
     try:
-        projects = tomllib.loads(config.read_text(encoding="utf-8")).get("projects") or {}
+        found = tomllib.loads(config.read_text(encoding="utf-8")).get("projects")
     except FileNotFoundError:
-        projects = {}
+        found = None
     except (OSError, ValueError) as error:
         hint = f"Correct '{config}': Codex does not start with it."
         return _finding("trust", "error", f"unreadable: {text.one_line(str(error))}", expected, hint)
+    projects = found if isinstance(found, dict) else {}
     places = [str(place) for one in (main, folder) for place in (one, one.resolve())]
     levels = [str(projects[place].get("trust_level")) for place in places if isinstance(projects.get(place), dict)]
     hint = f"Add to '{config}': [projects.{_quoted(str(main))}] trust_level = \"trusted\""
@@ -126,14 +130,14 @@ def _commit(command: Sequence[str], folder: Path, common_dir: Path, environment:
     except (OSError, subprocess.TimeoutExpired) as error:
         status, out, err = -1, "", str(error) if isinstance(error, OSError) else f"no end within {PROBE_SECONDS:g} s"
     finally:
-        _tidy(git_dir(folder, common_dir), nonce)
+        _tidy(git_dir(folder, common_dir), common_dir, nonce)
     if status == 0 and "committed" in out:
         return _finding("commit", "ok", "committed", expected, "")
-    said = text.shorten(text.one_line(err), 400) or f"status {status}"
+    said = _gist(err) or f"status {status}"
     if BEGUN not in out.splitlines():
         hint = "Whether the child can commit is not known; try: codex sandbox -- git status"
         return _finding("commit", "warning", f"codex sandbox did not run: {said}", expected, hint)
-    return _finding("commit", "error", said, expected, _cure(said, folder, common_dir))
+    return _finding("commit", "error", said, expected, _cure(err, folder, common_dir))
 
 
 def _cure(said: str, folder: Path, common_dir: Path) -> str:
@@ -142,6 +146,12 @@ def _cure(said: str, folder: Path, common_dir: Path) -> str:
     if _NOT_WRITABLE.search(said):
         return f"Allow it in Codex's configuration: {_roots_setting(folder, common_dir)}"
     return "Try by hand in the worktree: codex sandbox -- git commit --allow-empty -m probe"
+
+
+def _gist(err: str) -> str:
+    """What went wrong, without Codex's warnings before and its backtrace after."""
+    lines = [line for line in err.partition("Stack backtrace:")[0].splitlines() if not line.startswith("WARNING:")]
+    return text.one_line(gist("\n".join(lines)))
 
 
 def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
@@ -167,7 +177,7 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -
     return process.returncode, out, err
 
 
-def _tidy(own: Path, nonce: str) -> None:
+def _tidy(own: Path, common_dir: Path, nonce: str) -> None:
     """What a probe that was ended could not take away itself."""
     for name in (f"index.codestrator-probe-{nonce}", f"refs/worktree/codestrator-probe-{nonce}"):
         for place in (own / name, own / f"{name}.lock"):
@@ -175,6 +185,8 @@ def _tidy(own: Path, nonce: str) -> None:
                 place.unlink()
     with contextlib.suppress(OSError):
         (own / "refs" / "worktree").rmdir()
+        if own != common_dir:
+            (own / "refs").rmdir()
 
 
 def _roots_setting(folder: Path, common_dir: Path) -> str:
