@@ -153,7 +153,7 @@ class Life:
                 both.create_task(self._bridge.connect())
                 both.create_task(self._servers.connect_all())
         except BaseExceptionGroup as group:
-            raise _bad_start(group.exceptions[0]) from None
+            raise _bad_start(group) from None
         self._agent = Agent(
             name="codestrator",
             instructions=self._settings.instructions,
@@ -325,6 +325,8 @@ def _lasting(error: Exception) -> bool:
 
 
 def _bad_start(error: BaseException) -> CodestratorError:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     if isinstance(error, CodestratorError):
         return error
     return External(

@@ -324,6 +324,28 @@ def test_codex_that_dies_is_told_to_the_lead_and_is_there_for_the_next_call(led:
     assert "wait" in str(one.model.by_codex[-1]["input"])
 
 
+@pytest.mark.slow
+def test_an_interrupt_is_answered_in_time_though_codex_is_frozen(led: Lead, ears: Ears) -> None:
+    one = led(
+        [use("codex", prompt="wait"), use("codex-reply", prompt="go on", threadId=nth_thread(0)), say("went on")],
+        [shell("sleep 300"), say("on it went")],
+    )
+    one.agent.begin("have it wait")
+    ears.until_said("$ sleep 300")
+    for pid in marked(one.mark, named="app-server"):
+        os.kill(pid, signal.SIGSTOP)
+    one.agent.interrupt()
+    assert ears.until(TurnEnded, 10) == TurnEnded("interrupted")
+    assert one.turn("go on") == TurnEnded("completed", "went on")
+
+
+def test_what_codex_cannot_do_at_all_is_told_to_the_lead_as_such(led: Lead) -> None:
+    one = led([use("codex", prompt="go"), say("it could not")], [fail(400)] * 10)
+    assert one.turn("go").message == "it could not"
+    told = outputs(one.model.by_lead[-1])[0]
+    assert told.startswith("Codex's turn failed: ") and told.endswith("Trying again is of no use: say so and end.")
+
+
 def test_the_lead_has_our_tools_too_again_after_their_server_died(led: Lead) -> None:
     server = [sys.executable, "-m", "codestrator", "mcp"]
     ready = use("orch_system", method="runtime.bundle.info")
@@ -355,6 +377,13 @@ def test_words_that_stream_are_said_line_by_line_and_once(led: Lead, ears: Ears)
     one = led([say("One line\nand another")], kind=Streaming)
     assert one.turn("speak").message == "One line\nand another"
     assert [event.text for event in ears.rest() if isinstance(event, Said)] == ["One line", "and another"]
+
+
+def test_a_server_of_tools_that_does_not_come_up_is_a_bad_start_that_leaves_nothing(led: Lead, ears: Ears) -> None:
+    with pytest.raises(External, match="the agent's tools did not come up: ") as bad:
+        led([], mcp_command=[sys.executable, "-c", "raise SystemExit(3)"])
+    assert "sub-exception" not in bad.value.message
+    assert ears.ends() == []
 
 
 def test_a_program_that_is_not_there_is_a_bad_start_that_leaves_nothing(ears: Ears, repo: Path) -> None:
