@@ -68,7 +68,7 @@ class Document(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.structs.replace(self, **changes)
 
 
-STORAGE_ONLY = ("schema", "rev", "writer", "residue")
+STORAGE_ONLY = ("schema", "rev", "writer", "residue", "token_hash")
 
 
 def rules(kind: type[Struct]) -> dict[str, Rule]:

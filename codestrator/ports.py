@@ -47,6 +47,13 @@ class Live(Protocol):
         """Give the lock back and remove the file, if this process holds it or nobody does."""
         ...
 
+    def tell(self, name: str, said: bytes) -> None:
+        """Keep what only says how far something is: beside the beat, replaced whole, never in git."""
+        ...
+
+    def told(self, name: str) -> bytes | None: ...
+    def forget_told(self, name: str) -> None: ...
+
 
 class Git(Protocol):
     """The git program, run in one place with a scrubbed environment."""
@@ -241,7 +248,7 @@ class Tmux(Protocol):
     ) -> str:
         """A pane of that window, or of a next one `-2`, that runs the program without a shell in between; its id, `%n`.
 
-        A dead one of `reuse` is used again. No command is the user's shell. `env` is no secret: others can read it.
+        A dead one of `reuse` is used again. No command is an empty pane. `env` is no secret: others can read it.
         """
         ...
 
@@ -256,6 +263,39 @@ class Tmux(Protocol):
         ...
 
     def foreground(self, pane_id: str, tag: str) -> str | None: ...
+
+
+class Runners(Protocol):
+    """Programs that run children: what they need, started, and ended for good."""
+
+    def environment(self) -> dict[str, str]:
+        """What a child is started with: this process's own, without what belongs to a terminal or a repository."""
+        ...
+
+    def resolve(self, kind: str) -> tuple[str, str | None]:
+        """The runner kind that can run here, and why where it is not the one asked for."""
+        ...
+
+    def program(self, command: str) -> list[str]:
+        """The words of a Codex command line, its program the native one; `external` where there is none."""
+        ...
+
+    def alive(self, pid: int) -> bool: ...
+    def check(self, program: Sequence[str], folder: Path) -> list[dict[str, Any]]:
+        """What stands in the way of a Codex that works in that folder, as findings."""
+        ...
+
+    def command(self, *words: str) -> list[str]:
+        """Our own program on this repository, with these words."""
+        ...
+
+    def start(self, command: Sequence[str], folder: Path, env: Mapping[str, str], log: Path) -> tuple[int, str]:
+        """Start it on its own, without a terminal, its output in a log: its number and start."""
+        ...
+
+    def end(self, thread_id: str, seconds: float) -> list[int]:
+        """End every process that carries the thread's mark; those that are still there when the time is over."""
+        ...
 
 
 class Files(Protocol):
@@ -323,6 +363,8 @@ class World(Protocol):
     def branches(self) -> Branches: ...
     @property
     def tmux(self) -> Tmux: ...
+    @property
+    def runners(self) -> Runners: ...
     def roots(self) -> tuple[str, ...]:
         """Absolute folders that caller-given paths may lie in: the main worktree and every linked one."""
         ...

@@ -25,6 +25,9 @@ SessionStatus = Literal[
 ThreadStatus = Literal[
     "planned", "initializing", "running", "interrupted", "waiting", "completed", "failed", "stopped", "cancelled"
 ]
+RunnerKind = Literal["agents_sdk_codex_mcp", "codex_app_server", "codex_exec", "command"]
+DirectiveMode = Literal["interrupt_patch", "queue", "restart"]
+DirectiveState = Literal["queued", "delivered", "applied", "failed", "expired"]
 
 
 class Session(Document, frozen=True, kw_only=True):
@@ -246,12 +249,51 @@ class Thread(Document, frozen=True, kw_only=True):
     scope_task_ids: Annotated[tuple[str, ...], IMMUTABLE] = ()
     scope_case_ids: Annotated[tuple[str, ...], IMMUTABLE] = ()
     scope_node_ids: Annotated[tuple[str, ...], IMMUTABLE] = ()
+    replaces_thread_id: Annotated[str | None, IMMUTABLE] = None
+    agent_guide_path: Annotated[str | None, IMMUTABLE] = None
+    agent_override: Annotated[dict[str, Any] | None, IMMUTABLE] = None
+    task_spec: Annotated[dict[str, Any] | None, IMMUTABLE] = None
+    runner_kind: Annotated[RunnerKind | None, IMMUTABLE] = None
+    resolved_runner_kind: Annotated[RunnerKind | None, IMMUTABLE] = None
+    resolved_because: Annotated[str | None, IMMUTABLE] = None
+    interaction_mode: Annotated[Literal["view_only", "interactive"] | None, IMMUTABLE] = None
+    token_hash: Annotated[str | None, SCALAR] = None
+    pid: Annotated[int | None, PLACE] = None
+    tmux_session_name: Annotated[str | None, PLACE] = None
+    tmux_window_name: Annotated[str | None, PLACE] = None
+    tmux_pane_id: Annotated[str | None, PLACE] = None
+    log_file_path: Annotated[str | None, PLACE] = None
     started_at: Annotated[str | None, LIFE] = None
     completed_at: Annotated[str | None, LIFE] = None
     reason: Annotated[str | None, LIFE] = None
+    exit_status: Annotated[int | None, LIFE] = None
     turn: Annotated[int, LIFE] = 0
+    stop_requested: Annotated[bool, LIFE] = False
+    interrupts: Annotated[int, MAX] = 0  # asked for so far; the runner reports how many it has obeyed
+    progress: Annotated[str | None, REPORT] = None
+    blocker: Annotated[str | None, REPORT] = None
+    final_message: Annotated[str | None, REPORT] = None
+    reported_at: Annotated[str | None, REPORT] = None
     ref: Annotated[Ref | None, POINT] = None
     ref_count: Annotated[int, MAX] = 0
+
+
+class Directive(Document, frozen=True, kw_only=True):
+    """What the root tells a child while it works; its receipts are its states."""
+
+    KIND: ClassVar[str] = "directive"
+    ROW: ClassVar[tuple[str, ...]] = ("thread_id", "sender_thread_id", "state", "created_at", "mode")
+
+    thread_id: Annotated[str, IMMUTABLE]
+    text: Annotated[str, IMMUTABLE]
+    mode: Annotated[DirectiveMode, IMMUTABLE]
+    sender_thread_id: Annotated[str, IMMUTABLE]
+    expires_at: Annotated[str, IMMUTABLE]
+    state: Annotated[DirectiveState, LIFE] = "queued"
+    delivered_at: Annotated[str | None, LIFE] = None
+    applied_at: Annotated[str | None, LIFE] = None
+    turn: Annotated[int | None, LIFE] = None
+    detail: Annotated[str | None, LIFE] = None
 
 
 class Message(Document, frozen=True, kw_only=True):
@@ -376,5 +418,19 @@ class Fence(Document, frozen=True, kw_only=True):
 
 KINDS: dict[str, type[Document]] = {
     kind.KIND: kind
-    for kind in (Session, Worktree, Task, Checkpoint, Thread, Message, Rescue, Intent, Machine, Lease, Waiter, Fence)
+    for kind in (
+        Session,
+        Worktree,
+        Task,
+        Checkpoint,
+        Thread,
+        Directive,
+        Message,
+        Rescue,
+        Intent,
+        Machine,
+        Lease,
+        Waiter,
+        Fence,
+    )
 }

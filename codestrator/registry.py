@@ -63,13 +63,6 @@ def signature(name: str) -> str:
     return f"{name}({', '.join(shape.signature() for shape in ordered)})"
 
 
-def may_call(role: str, name: str) -> bool:
-    """The role matrix of the contract; an unknown role counts as worker."""
-    if role in table.ROOT_ROLES:
-        return True
-    return (role if role in table.ROLES else table.WORKER) in table.METHODS[name].roles
-
-
 def call(world: World, seat: Seat, name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Run one method and return its result as JSON values; every refusal is a `CodestratorError`."""
     method = find(name)
@@ -98,9 +91,18 @@ def call(world: World, seat: Seat, name: str, given: Mapping[str, Any] | None = 
 
 def recover(world: World) -> None:
     """What a process does once when it starts: settle what dead ones left on this machine."""
+    import_module("codestrator.methods.recovery").recover(_by_itself(world, "recovery"))
+
+
+def reconcile(world: World) -> None:
+    """What a root's server does again and again: make the states of children true whose runner is gone."""
+    if world.store.initialised:
+        import_module("codestrator.methods.reconciling").reconcile(_by_itself(world, "reconciliation"))
+
+
+def _by_itself(world: World, what: str) -> Flow:
     seat = Seat("operator")
-    flow = Flow(world, world.store, seats.describe(world, seat, None), seat, "recovery", ids.mint("op"), "", "")
-    import_module("codestrator.methods.recovery").recover(flow)
+    return Flow(world, world.store, seats.describe(world, seat, None), seat, what, ids.mint("op"), "", "")
 
 
 def find(name: str) -> table.Method:
@@ -118,7 +120,7 @@ def find(name: str) -> table.Method:
 
 
 def _check_role(seat: Seat, method: table.Method) -> None:
-    allowed = method.kind == "read" if seat.kind == "bystander" else may_call(seat.role, method.name)
+    allowed = method.kind == "read" if seat.kind == "bystander" else table.may_call(seat.role, method.name)
     if not allowed:
         who = seat.thread_id or "this folder's shell"
         role = "bystander" if seat.kind == "bystander" else seat.role

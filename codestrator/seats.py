@@ -4,20 +4,35 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codestrator import params
+from codestrator import params, threadfiles
 from codestrator.calls import Caller, Seat, Tx
 from codestrator.errors import Forbidden
 from codestrator.params import Params
-from codestrator.records import SESSION_ENDED, Session, Worktree
+from codestrator.records import SESSION_ENDED, Session, Thread, Worktree
 
 if TYPE_CHECKING:
     from codestrator.ports import World
     from codestrator.table import Method
 
 SESSION_FIELDS = ("session_id", "requester_session_id", "owner_session")
+NOBODY = Caller("bystander", "bystander", "nobody")
 ADOPT_BY_FOLDER = ("work.brief", "work.current_ref")
 # Naming another's session in these is what they are for.
 TAKES_OVER = ("resume.candidates.attach", "session.cleanup")
+
+
+def child_seat(world: "World", place: Path) -> Seat:
+    """The seat of the child whose private file that is; `forbidden` where its token proves nothing."""
+    found = threadfiles.read(world.files, place)
+    thread = Tx(world.store.read(), NOBODY, world.live, world.settings, ()).get(Thread, found.thread_id)
+    if thread is None or thread.token_hash is None or threadfiles.token_hash(found.token) != thread.token_hash:
+        raise Forbidden(
+            f"the token of '{found.thread_id}' proves nothing, expected the one that its thread was made with",
+            hint="Ask the root to spawn the child again with thread.child.directive mode restart.",
+            role="child",
+            needs="its thread's private file",
+        )
+    return Seat("child", session_id=thread.session_id, thread_id=thread.id, role=thread.role)
 
 
 def caller_for(world: "World", seat: Seat, method: "Method", want: Params, resolve: Callable[[Tx, str], str]) -> Caller:

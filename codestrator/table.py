@@ -116,16 +116,16 @@ GROUPS = (
         "orch_thread",
         "Child agents: spawn, direct, watch, stop, report.",
         (
-            flow("thread.child.spawn", ""),
-            flow("thread.child.directive", ""),
-            read("thread.child.list", "", at=True),
-            flow("thread.child.interrupt", ""),
-            flow("thread.child.stop", ""),
-            flow("thread.child.status", ""),
-            flow("thread.child.wait_status", ""),
-            write("thread.child.report", "", *ROLES),
-            read("thread.directive.list", "", *ROLES),
-            read("thread.attach_info", ""),
+            flow("thread.child.spawn", "spawning.spawn"),
+            flow("thread.child.directive", "directing.directive"),
+            read("thread.child.list", "watching.listing", at=True),
+            flow("thread.child.interrupt", "directing.interrupt"),
+            flow("thread.child.stop", "stopping.stop"),
+            flow("thread.child.status", "watching.status"),
+            flow("thread.child.wait_status", "watching.wait_status"),
+            write("thread.child.report", "reporting.report", *ROLES),
+            read("thread.directive.list", "directing.listing", *ROLES),
+            read("thread.attach_info", "watching.attach_info"),
         ),
     ),
     Group(
@@ -193,3 +193,10 @@ GROUPS = (
 CATCH_ALL = "orchestrator.call"
 METHODS = {method.name: method for group in GROUPS for method in group.methods}
 TOOL_OF = {method.name: group.tool for group in GROUPS for method in group.methods}
+
+
+def may_call(role: str, name: str) -> bool:
+    """The role matrix of the contract; an unknown role counts as worker."""
+    if role in ROOT_ROLES:
+        return True
+    return (role if role in ROLES else WORKER) in METHODS[name].roles

@@ -20,8 +20,9 @@ STORE_FACE = ("store", "store.merge", "store.documents")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "store": (*STORE_LEAVES, "store.*"),
     "world": (*LEAVES, "store", "store.configuration", "world.*"),
-    "methods": (*LEAVES, "calls", "table", *STORE_FACE, "methods.*"),
-    "edges": (*LEAVES, "calls", "seats", "table", "registry", "world", "edges.*"),
+    "methods": (*LEAVES, "calls", "table", "threadfiles", *STORE_FACE, "methods.*"),
+    "edges": (*LEAVES, "calls", "seats", "table", "registry", "threadfiles", "world", "edges.*"),
+    "runner": (*LEAVES, "calls", "seats", "table", "registry", "threadfiles", "world", "runner.*"),
 }
 LEAF_MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
@@ -34,7 +35,8 @@ LEAF_MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ports": ("clock",),
     "calls": ("ids", "clock", "model", "ports", "store"),
     "table": (),
-    "seats": ("params", "calls", "errors", "records", "ports", "table"),
+    "threadfiles": ("errors", "ids", "ports"),
+    "seats": ("params", "calls", "errors", "records", "ports", "table", "threadfiles"),
     "receipts": ("calls", "clock", "errors", "ids", "records"),
     "registry": ("calls", "errors", "ids", "model", "params", "ports", "receipts", "records", "seats", "table"),
     "__init__": (),
@@ -44,12 +46,13 @@ LEAF_MAY_IMPORT: dict[str, tuple[str, ...]] = {
 # Each of these has one home; nobody else imports it.
 HOMES: dict[str, tuple[str, ...]] = {
     "pygit2": ("store/*",),
-    "libtmux": ("world/tmux.py",),
-    "mcp": ("edges/server.py", "edges/demo.py"),
+    "libtmux": ("world/*",),
+    "agents": ("runner/sdk.py", "runner/bridge.py"),
+    "mcp": ("edges/server.py", "edges/demo.py", "runner/bridge.py"),
     "click": ("edges/cli.py", "edges/derived.py"),
     "rich": ("edges/screens.py", "edges/demo.py"),
     # The demo is an agent's side of the story: a person who types git, and kills a process.
-    "subprocess": ("world/*", "edges/demo.py"),
+    "subprocess": ("world/*", "runner/*", "edges/demo.py"),
     "socket": (),
     "sqlite3": (),
     "pickle": (),

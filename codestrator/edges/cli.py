@@ -40,7 +40,8 @@ class Root(click.Group):
     """The verbs, then the nouns of the table."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*VERBS, *(noun for noun in derived.nouns() if noun not in VERBS)]
+        shown = [name for name, one in VERBS.items() if not one.hidden]
+        return [*shown, *(noun for noun in derived.nouns() if noun not in VERBS)]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in VERBS:
@@ -63,13 +64,15 @@ class Root(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Without making any command of a method: they would import what none of this needs."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, one.get_short_help_str(90)) for name, one in VERBS.items()])
+            formatter.write_dl([(name, one.get_short_help_str(90)) for name, one in VERBS.items() if not one.hidden])
         with formatter.section("Methods, each a command"):
             lines = ((noun, ", ".join(derived.words(noun))) for noun in derived.nouns())
             formatter.write_dl([one for one in lines if one[1]])
 
 
-def verb(name: str, *params: click.Parameter) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def verb(
+    name: str, *params: click.Parameter, hidden: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a command of a function that is given the context and its own parameters."""
 
     def make(function: Callable[..., None]) -> Callable[..., None]:
@@ -77,7 +80,7 @@ def verb(name: str, *params: click.Parameter) -> Callable[[Callable[..., None]],
             function(ctx.ensure_object(Context), **given)
 
         everything = [*params, *derived.common()]
-        VERBS[name] = click.Command(name, None, click.pass_context(run), everything, function.__doc__)
+        VERBS[name] = click.Command(name, None, click.pass_context(run), everything, function.__doc__, hidden=hidden)
         return function
 
     return make
@@ -218,16 +221,30 @@ def demo(context: Context, keep: bool) -> None:
     demo.run(keep=keep, source=context.folder)
 
 
-@verb("mcp")
-def mcp(context: Context) -> None:
+@verb("runner", click.Argument(["thread_id"]), hidden=True)
+def runner(context: Context, thread_id: str) -> None:
+    """Run the agent of a child; thread.child.spawn starts it."""
+    from codestrator import runner
+
+    gc.enable()
+    raise click.exceptions.Exit(runner.run(context.folder, thread_id))
+
+
+@verb(
+    "mcp",
+    click.Option(["--thread-file"], metavar="FILE", help="Serve one child, by its private file."),
+)
+def mcp(context: Context, thread_file: str | None) -> None:
     """Serve the tools of MCP on standard input and output."""
     import gc
 
     gc.disable()  # imports make next to no garbage, and looking for it is an eighth of the start
+    from pathlib import Path
+
     from codestrator.edges import server
 
     gc.enable()
-    server.serve(context.folder)
+    server.serve(context.folder, Path(thread_file) if thread_file else None)
 
 
 @verb("completion", click.Argument(["shell"], type=click.Choice(("bash", "zsh", "fish"))))

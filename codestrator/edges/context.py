@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from codestrator.calls import Seat, Tx
     from codestrator.world import LocalWorld
 
-# Only a child's private file makes a child; these two mark a shell that was started for one.
-CHILD_MARKS = {"CODESTRATOR_RUNNER_MODE": "child", "CODESTRATOR_THREAD_FILE": None}
+# Only a child's private file makes a child; the other marks a shell that was started for one.
+THREAD_FILE, RUNNER_MODE = "CODESTRATOR_THREAD_FILE", "CODESTRATOR_RUNNER_MODE"
 THREAD_FIELD = "thread_id"
 
 
@@ -40,13 +40,17 @@ class Context:
 
     @cached_property
     def seat(self) -> "Seat":
-        """An operator; a shell that was started for a child, without that child's proof, may only look."""
+        """A child by its private file; else an operator. A shell that was started for a child may only look."""
         from codestrator.calls import Seat
 
-        for name, mark in CHILD_MARKS.items():
-            if mark in (None, os.environ.get(name)) and os.environ.get(name):
+        if place := os.environ.get(THREAD_FILE):
+            from codestrator import seats
+
+            try:
+                return seats.child_seat(self.world, Path(place))
+            except CodestratorError:
                 return Seat("bystander")
-        return Seat("operator")
+        return Seat("bystander" if os.environ.get(RUNNER_MODE) == "child" else "operator")
 
     def call(self, method: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """One method, with the session and thread of the command line where it takes them and none were given."""

@@ -43,11 +43,27 @@ TOOLS = (*(group.tool for group in table.GROUPS), table.CATCH_ALL)
 ANNOTATIONS = types.ToolAnnotations(destructive_hint=False, open_world_hint=False)
 
 
-def serve(folder: Path) -> None:
-    """Answer one client over standard input and output until it closes them, as a root that works in `folder`."""
+def serve(folder: Path, thread_file: Path | None = None) -> None:
+    """Answer one client over standard input and output until it closes them.
+
+    As a root that works in `folder`; with a thread's private file as that child.
+    """
     gc.freeze()  # what was imported stays: never look through it again
     gc.enable()
-    asyncio.run(_serve(Desk(folder, Seat("root"))))
+    asyncio.run(_serve(Desk(folder, _seat(folder, thread_file))))
+
+
+def _seat(folder: Path, thread_file: Path | None) -> Seat:
+    if thread_file is None:
+        return Seat("root")
+    from codestrator import seats
+    from codestrator.world import open_world
+
+    world = open_world(folder)
+    try:
+        return seats.child_seat(world, thread_file)
+    finally:
+        world.close()
 
 
 async def _serve(desk: "Desk") -> None:
@@ -211,12 +227,23 @@ class Desk:
     def _keep_alive(self, world: "LocalWorld") -> None:
         """Beat for the sessions that this process is root of, until it ends."""
         while not self._over.wait(self._renew_seconds):
+            self._settle(world)
             for session_id in tuple(self.seat.sessions):
                 try:
                     if world.live.mine(session_id):
                         world.live.renew(session_id)
                 except (CodestratorError, OSError) as error:
                     print(f"codestrator: '{session_id}' was not renewed: {error}", file=sys.stderr)
+
+    def _settle(self, world: "LocalWorld") -> None:
+        """Make the states of children true whose runner is gone; a child looks after nobody."""
+        if self.seat.kind != "root":
+            return
+        try:
+            registry.reconcile(world.for_call(self._over))
+        except Exception as error:
+            told = error if isinstance(error, CodestratorError) else self._report("reconcile", error)
+            print(f"codestrator: children were not looked after: {told}", file=sys.stderr)
 
     def _report(self, method: str, error: Exception) -> Internal:
         """Write what happened where the user can find it; what the call was given stays out of it."""

@@ -1,7 +1,7 @@
 """What a process does once when it starts: settle what dead ones left, and write the notes that they owed."""
 
 from codestrator.calls import Flow
-from codestrator.methods import intents
+from codestrator.methods import intents, reconciling
 from codestrator.methods.cases import note_of
 from codestrator.records import Checkpoint
 
@@ -11,6 +11,7 @@ def recover(flow: Flow) -> None:
     if all(flow.store.tips()):  # another process may be making the first state at this moment
         intents.settle(flow)
         complete_notes(flow)
+        reconciling.reconcile(flow)
 
 
 def complete_notes(flow: Flow) -> int:

@@ -1,5 +1,6 @@
 """Worktrees beside the session's root: recorded, made, listed."""
 
+from collections.abc import Callable
 from pathlib import Path as Folder
 from typing import Annotated, Any, Literal
 
@@ -70,6 +71,11 @@ def create(flow: Flow, want: Create) -> dict[str, Any]:
 
 def spawn(flow: Flow, want: Spawn) -> dict[str, Any]:
     """Make a worktree with a branch of its own from another one of the session, to be merged back into it."""
+    return make(flow, want, lambda tx, worktree_id: None)
+
+
+def make(flow: Flow, want: Spawn, beside: Callable[[Tx, str], object]) -> dict[str, Any]:
+    """The same; `beside` stages what is published with the worktree, or refuses it."""
     if want.branch:
         flow.world.worktrees.check_branch_name(want.branch)
     path = _path(flow, want.path)
@@ -90,6 +96,7 @@ def spawn(flow: Flow, want: Spawn) -> dict[str, Any]:
             flow, tx, spot, worktree_id, on_disk=want.create_on_disk, kind="task_branch", parent_worktree_id=parent.id,
             owner_session_id=session.id, task_id=want.task_id, reason=want.reason,
         )  # fmt: skip
+        beside(tx, worktree_id)
         return {"worktree": places.shown_worktree(tx, worktree), "worktree_slug": spot.slug}
 
     return placing.make(

@@ -1,1 +1,74 @@
 """Runs one child: brings its agent up, hands it its work, reports for it, and ends it."""
+
+import os
+import queue
+import signal
+import sys
+from pathlib import Path
+
+from codestrator.errors import CodestratorError, Forbidden, UnreadableState
+
+BAD_START, FENCED_OFF, UNREADABLE = 2, 4, 7
+
+
+def run(folder: Path, thread_id: str) -> int:
+    """Run the child of that id to its end; the exit status of the contract (0 completed to 130 ended by a signal)."""
+    from codestrator import threadfiles
+    from codestrator.runner.channel import Channel
+    from codestrator.world import open_world
+
+    world = open_world(folder)
+    try:
+        channel = Channel(world, threadfiles.find(world.files, thread_id))
+        if not world.live.take(thread_id):
+            return _refuse(f"'{thread_id}' has a runner already", BAD_START)
+        try:
+            return _drive(channel)
+        finally:
+            channel.close()
+    except Forbidden as error:
+        return _refuse(error.message, FENCED_OFF)
+    except UnreadableState as error:
+        return _refuse(error.message, UNREADABLE)
+    except CodestratorError as error:
+        return _refuse(error.message, BAD_START)
+    finally:
+        world.close()
+
+
+def _refuse(message: str, status: int) -> int:
+    print(f"codestrator runner: {message}", file=sys.stderr, flush=True)
+    return status
+
+
+def _drive(channel: "Channel") -> int:  # type: ignore[name-defined]  # noqa: F821
+    from codestrator.runner import kinds
+    from codestrator.runner.driver import Driver, Signalled
+    from codestrator.runner.show import Screen
+    from codestrator.runner.work import Work
+
+    events: queue.SimpleQueue[object] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, lambda number, frame: events.put(Signalled(number)))
+    try:
+        work = Work(channel)
+        screen = Screen(lambda line: work.log("screen", line) if sys.stdout.isatty() else None)
+        screen.head(
+            thread=f"{channel.id}  {work.thread.title}",
+            role=work.thread.role,
+            session=channel.file.session_id,
+            worktree=channel.file.folder,
+            runner=channel.file.runner_kind,
+            because=work.thread.resolved_because,
+        )
+        os.chdir(channel.file.folder)
+        agent = kinds.make(channel.file.runner_kind, work.settings(), events)
+        agent.start()
+    except (CodestratorError, OSError) as error:
+        message = error.message if isinstance(error, CodestratorError) else str(error)
+        channel.report(status="failed", final_message=message[:8000], exit_status=BAD_START)
+        return _refuse(message, BAD_START)
+    try:
+        return Driver(channel, work, agent, events, screen).run()
+    finally:
+        agent.close()

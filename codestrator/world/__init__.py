@@ -76,6 +76,12 @@ class LocalWorld:
 
         return TmuxServer(self.settings.tmux_socket)
 
+    @cached_property
+    def runners(self) -> ports.Runners:
+        from codestrator.world.runners import LocalRunners
+
+        return LocalRunners(self.repo, self.common_dir)
+
     def roots(self) -> tuple[str, ...]:
         """The main worktree, the linked ones, and each of them with its links followed."""
         found = [] if self.bare else [self.repo]

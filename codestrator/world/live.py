@@ -143,6 +143,25 @@ class LiveFolder:
                 self._path(name).unlink(missing_ok=True)
                 os.close(handle)
 
+    def tell(self, name: str, said: bytes) -> None:
+        place = self._path(f"{name}.report")
+        aside = place.with_name(f"{place.name}.{os.getpid()}-{threading.get_ident()}")
+        try:
+            make_private(self._folder)
+            aside.write_bytes(said)
+            aside.replace(place)
+        except OSError as error:
+            raise failed(place, "written", error) from None
+
+    def told(self, name: str) -> bytes | None:
+        try:
+            return self._path(f"{name}.report").read_bytes()
+        except OSError:
+            return None
+
+    def forget_told(self, name: str) -> None:
+        self._path(f"{name}.report").unlink(missing_ok=True)
+
     def close(self) -> None:
         """Give all locks back; the beats stay."""
         with self._guard:

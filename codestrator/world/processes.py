@@ -1,5 +1,6 @@
 """Names processes so that a number used again is not taken for the one before."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -35,3 +36,36 @@ def _asked(pid: int) -> str | None:
 def alive(pid: int, start: str) -> bool:
     """Whether that very process still runs."""
     return pid > 0 and started(pid) == start
+
+
+def marked(name: str, value: str) -> list[int]:
+    """The processes of this user that were started with that environment variable; never this one."""
+    wanted = f"{name}={value}".encode()
+    if not Path("/proc/self").exists():
+        return _marked_by_ps(wanted.decode())
+    found = []
+    for place in Path("/proc").iterdir():
+        if not place.name.isdigit() or int(place.name) == os.getpid():
+            continue
+        try:
+            variables = (place / "environ").read_bytes().split(b"\0")
+        except OSError:  # ended meanwhile, or somebody else's
+            continue
+        if wanted in variables and started(int(place.name)) is not None:
+            found.append(int(place.name))
+    return found
+
+
+def _marked_by_ps(wanted: str) -> list[int]:
+    """Where there is no /proc (macOS)."""
+    import subprocess
+
+    done = subprocess.run(["ps", "-Eww", "-o", "pid=,command="], capture_output=True, text=True, check=False, timeout=5)
+    lines = [line.split(None, 1) for line in done.stdout.splitlines() if wanted in line.split()]
+    return [int(line[0]) for line in lines if int(line[0]) != os.getpid()]
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal to a process that may be gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from codestrator import registry, table
 from codestrator.errors import CodestratorError, External, InvalidParams
-from codestrator.runner import guides
-from codestrator.runner.guides import MOST_BYTES, guide_for, read_guide, role_file
+from codestrator import guides
+from codestrator.guides import MOST_BYTES, guide_for, read_guide, role_file
 
 ROLE_OF = {"root-orchestrator.md": "root", "main-worker.md": "worker"} | {
     f"{role}.md": role for role in ("merge-reviewer", "plan-architect", "doc-mirror-manager")
@@ -82,7 +82,7 @@ def test_a_guide_names_only_methods_that_its_role_may_call(name: str) -> None:
     named = {one for span in spans(name) for one in METHOD.findall(span.split(" {")[0])} | in_text
     assert len(named) > 4
     assert sorted(named - set(table.METHODS)) == []
-    assert [one for one in sorted(named) if not registry.may_call(ROLE_OF[name], one)] == []
+    assert [one for one in sorted(named) if not table.may_call(ROLE_OF[name], one)] == []
 
 
 @pytest.mark.parametrize("name", GUIDES)
@@ -137,7 +137,7 @@ def test_each_mode_of_a_directive_is_told(name: str, mode: str) -> None:
 @pytest.mark.parametrize("role", table.ROLES)
 def test_the_tools_of_a_role_file_are_the_role_matrix(role: str) -> None:
     found = role_file(role)
-    assert found.tools == [name for name in table.METHODS if registry.may_call(role, name)]
+    assert found.tools == [name for name in table.METHODS if table.may_call(role, name)]
     assert (found.role, found.model) == (role, None)
     assert found.display_name and "codex" in found.instructions
 

@@ -11,16 +11,17 @@ import msgspec
 import pytest
 
 import codestrator
+from codestrator import kinds
 from codestrator.errors import Unsupported
-from codestrator.runner import kinds
 from codestrator.runner.agent import AgentSettings
+from codestrator.runner.kinds import make
 
 KEY = {"OPENAI_API_KEY": "none"}
 SDK = ("agents/__init__.py", "agents/mcp/server.py", "openai/__init__.py")
 ASK = """
 import json, sys
 before = set(sys.modules)
-from codestrator.runner import kinds
+from codestrator import kinds
 found = [kinds.resolve(kinds.DEFAULT, environment) for environment in json.loads(sys.argv[1])]
 print(json.dumps([found, sorted({name.partition(".")[0] for name in set(sys.modules) - before})]))
 """
@@ -104,7 +105,7 @@ def test_every_other_kind_is_what_it_says(kind: str) -> None:
 
 def test_an_unknown_kind_is_refused_with_those_that_are_offered(tmp_path: Path) -> None:
     settings = AgentSettings(program=["codex"], folder=tmp_path, environment={})
-    for attempt in (lambda: kinds.resolve("codex", {}), lambda: kinds.make("codex", settings, queue.SimpleQueue())):
+    for attempt in (lambda: kinds.resolve("codex", {}), lambda: make("codex", settings, queue.SimpleQueue())):
         with pytest.raises(Unsupported) as refused:
             attempt()
         assert refused.value.details == {"field": "runner_kind", "found": "codex", "offered": list(kinds.KINDS)}

@@ -249,5 +249,5 @@ def test_no_prompt_names_a_method_that_a_worker_may_not_call() -> None:
         one for _, one in named
     }
     assert [
-        one for one in named if table.TOOL_OF.get(one[1]) != one[0] or not registry.may_call("worker", one[1])
+        one for one in named if table.TOOL_OF.get(one[1]) != one[0] or not table.may_call("worker", one[1])
     ] == []

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 from msgspec import Struct
 
-from codestrator import registry, table, text
+from codestrator import table, text
 from codestrator.errors import External, InvalidParams
 
-AGENTS = Path(__file__).parent.parent / "agents"
+AGENTS = Path(__file__).parent / "agents"
 MOST_BYTES = 64 * 1024
 ROOT_GUIDE = "root-orchestrator.md"
 WORKER_GUIDE = "main-worker.md"
@@ -77,7 +77,7 @@ def role_file(role: str) -> RoleFile:
     found = _parsed(source)
     if found.role != known:
         source.refuse(f"is for the role '{text.one_line(found.role)[:80]}'", f"'{known}'")
-    if beyond := [name for name in found.tools if name not in table.METHODS or not registry.may_call(known, name)]:
+    if beyond := [name for name in found.tools if name not in table.METHODS or not table.may_call(known, name)]:
         source.refuse(f"names the tool '{text.one_line(beyond[0])[:80]}'", f"methods that '{known}' may call")
     return found
 

@@ -1,0 +1,207 @@
+"""The program of a child brought up: a pane of the session's viewer, or a process of its own with a log."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from codestrator.calls import Flow, Tx
+from codestrator.errors import CodestratorError, External
+from codestrator.methods import children, closing, stopping, waiting, watching
+from codestrator.methods.system import INSTALL_HINT
+from codestrator.records import THREAD_ENDED, Directive, Session, Thread, Worktree
+
+if TYPE_CHECKING:
+    from codestrator.methods.spawning import Order
+
+READY_SECONDS = 30
+STARTED = ("running", "waiting", "interrupted")
+
+
+def check_tmux(flow: Flow, needed: bool) -> None:
+    """Refuse where a pane is wanted and there is no tmux."""
+    if needed and flow.world.tmux.version() is None:
+        raise External(
+            "tmux is not installed, expected it for the pane",
+            hint=f"{INSTALL_HINT} Or give ensure_tmux false: the child then runs without a pane.",
+            program="tmux",
+        )
+
+
+def launch(flow: Flow, order: "Order", thread: Thread) -> dict[str, Any]:
+    """Start the runner and wait until it reports; whatever fails leaves no pane, no process and a failed thread."""
+    try:
+        place = _start(flow, order, thread)
+        check = _wait(flow, order, thread.id)
+        if order.replaces is not None:
+            _replace(flow, order.replaces, order.directive, thread.id, check)
+    except BaseException as error:
+        stopping.put_down(flow, thread.id)
+        reason = error.message if isinstance(error, CodestratorError) else type(error).__name__
+        flow.transact(lambda tx: _failed(tx, thread.id, reason), thread.id)
+        raise
+    tx = flow.read()
+    version = flow.world.tmux.version()
+    session = tx.require(Session, order.session.id)
+    return {
+        "thread": children.in_sight(tx, tx.require(Thread, thread.id)),
+        "attach_info": watching.attach(flow, tx, session, tx.require(Thread, thread.id)),
+        "tmux": {
+            "status": "ready" if version else "manual_required",
+            "tmux_path": version[0] if version else None,
+            "session": place.get("tmux_session_name"),
+            "ready_check": check,
+        },
+        "preflight": order.preflight,
+    }
+
+
+def _failed(tx: Tx, thread_id: str, reason: str) -> None:
+    thread = tx.require(Thread, thread_id)
+    if thread.status not in THREAD_ENDED:
+        children.end(tx, thread, "failed", reason=reason)
+
+
+def marks(flow: Flow, thread: Thread) -> dict[str, str]:
+    """What marks the processes of a child; only the private file proves anything."""
+    return {
+        "CODESTRATOR_RUNNER_MODE": "child",
+        "CODESTRATOR_SESSION_ID": thread.session_id,
+        "CODESTRATOR_THREAD_ID": thread.id,
+        "CODESTRATOR_THREAD_ROLE": thread.role,
+        "CODESTRATOR_THREAD_FILE": str(flow.world.files.root / "threads" / f"{thread.id}.json"),
+    }
+
+
+def _start(flow: Flow, order: "Order", thread: Thread) -> dict[str, Any]:
+    """In a pane where there is tmux, else detached; the thread is then initializing."""
+    folder = _folder(flow.read(), flow, thread)
+    command = flow.world.runners.command("runner", thread.id) if order.launches else []
+    if flow.world.tmux.version() is not None:
+        place = _in_pane(flow, order, thread, folder, command)
+    else:
+        place = _detached(flow, thread, folder, command)
+
+    def record(tx: Tx) -> None:
+        now = tx.require(Thread, thread.id)
+        status = "initializing" if now.status == "planned" and order.launches else now.status
+        tx.put(now.but(status=status, **place))
+        session = tx.require(Session, now.session_id)
+        name = place.get("tmux_session_name")
+        if name and (session.tmux_session_name, session.runtime_state) != (name, "tmux_ready"):
+            tx.put(session.but(tmux_session_name=name, runtime_state="tmux_ready"))
+
+    flow.transact(record, thread.id)
+    return place
+
+
+def _folder(tx: Tx, flow: Flow, thread: Thread) -> Path:
+    worktree = tx.require(Worktree, thread.worktree_id or "")
+    return flow.world.repo / worktree.places[tx.machine].path
+
+
+def _in_pane(flow: Flow, order: "Order", thread: Thread, folder: Path, command: list[str]) -> dict[str, Any]:
+    want, session, tmux = order.want, order.session, flow.world.tmux
+    tag = closing.tmux_tag(flow, session)
+    asked = want.tmux_session_name or session.tmux_session_name or "codestrator"
+    overview = flow.world.runners.command("status", "--follow")
+    name = tmux.ensure_session(asked, tag, folder=folder, overview=overview, env={})
+    ended = [one for one in flow.read().found(Thread, session_id=session.id) if one.status in THREAD_ENDED]
+    pane_id = tmux.open_pane(
+        name,
+        tag,
+        window=want.tmux_window_name,
+        folder=folder,
+        command=command,
+        env=marks(flow, thread),
+        title=thread.title,
+        vertical=want.split_direction == "vertical",
+        view_only=want.interaction_mode == "view_only",
+        reuse=[one.tmux_pane_id for one in ended if one.tmux_pane_id and one.machine == flow.settings.machine],
+    )
+    pane = tmux.pane(pane_id, tag)
+    log = str(log_of(flow, thread.id))
+    return {
+        "tmux_session_name": name,
+        "tmux_window_name": pane.window if pane else want.tmux_window_name,
+        "tmux_pane_id": pane_id,
+        "pid": pane.pid if pane and command else None,
+        "log_file_path": log,
+    }
+
+
+def log_of(flow: Flow, thread_id: str) -> Path:
+    return flow.world.files.root / "logs" / f"{thread_id}.log"
+
+
+def _detached(flow: Flow, thread: Thread, folder: Path, command: list[str]) -> dict[str, Any]:
+    flow.world.files.write(f"logs/{thread.id}.log", b"")
+    log = log_of(flow, thread.id)
+    if not command:
+        return {"log_file_path": str(log)}
+    pid, _ = flow.world.runners.start(command, folder, marks(flow, thread), log)
+    return {"pid": pid, "log_file_path": str(log)}
+
+
+def _wait(flow: Flow, order: "Order", thread_id: str) -> str:
+    """`ready`, `timeout`, `skipped`, or `detached`: ready without a pane; a runner that ends at once is an error."""
+    if order.want.skip_ready_check or not order.launches:
+        return "skipped"
+
+    def look(tx: Tx) -> Thread | None:
+        thread = tx.require(Thread, thread_id)
+        if thread.status in ("planned", "initializing"):
+            return None if _alive(flow, tx, thread) else thread
+        return thread
+
+    found = waiting.first(flow, READY_SECONDS, look)
+    if found is None:
+        return "timeout"
+    if found.status not in (*STARTED, "completed"):
+        raise External(
+            f"the runner of '{thread_id}' ended before its first report: {found.reason or 'no word'}",
+            hint=f"Read its log: {log_of(flow, thread_id)}.",
+            program="codestrator runner",
+            stderr_tail=_tail(flow, found),
+        )
+    return "ready" if found.tmux_pane_id else "detached"
+
+
+def _alive(flow: Flow, tx: Tx, thread: Thread) -> bool:
+    if tx.live.held(thread.id) or thread.pid is None:
+        return True
+    if thread.tmux_pane_id:
+        session = tx.require(Session, thread.session_id)
+        pane = flow.world.tmux.pane(thread.tmux_pane_id, closing.tmux_tag(flow, session))
+        return pane is not None and not pane.dead
+    return flow.world.runners.alive(thread.pid)
+
+
+def _tail(flow: Flow, thread: Thread) -> str:
+    if thread.tmux_pane_id:
+        session = flow.read().require(Session, thread.session_id)
+        try:
+            return flow.world.tmux.capture(thread.tmux_pane_id, closing.tmux_tag(flow, session), 40)[-2000:]
+        except CodestratorError:
+            return ""
+    raw = flow.world.files.read(f"logs/{thread.id}.log") or b""
+    return raw[-2000:].decode("utf-8", "replace")
+
+
+def _replace(flow: Flow, old: Thread, directive: Directive | None, new_id: str, check: str) -> None:
+    """The new one is ready: the old one is stopped, the directive applied."""
+    if check == "timeout":
+        raise External(
+            f"'{new_id}' did not report within {READY_SECONDS} s, expected it to take over; '{old.id}' goes on",
+            hint="Send the directive again.",
+            program="codestrator runner",
+        )
+    stopping.put_down(flow, old.id)
+
+    def publish(tx: Tx) -> None:
+        thread = tx.require(Thread, old.id)
+        if directive is not None:
+            sent = tx.require(Directive, directive.id)
+            tx.put(sent.but(state="applied", delivered_at=tx.at, applied_at=tx.at, turn=1, detail=f"by '{new_id}'"))
+        if thread.status not in THREAD_ENDED:
+            children.end(tx, thread, "stopped", reason=f"replaced by '{new_id}'")
+
+    flow.transact(publish, old.id)

@@ -1,0 +1,338 @@
+"""A child is spawned: everything checked, its place reserved, its worktree made, its runner started."""
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+from msgspec import Meta
+
+from codestrator import guides, params, table, threadfiles
+from codestrator.calls import Flow, Tx
+from codestrator.errors import CodestratorError, Conflict, External, InvalidParams, Limit, Unsupported, WrongState
+from codestrator.methods import children, launching, who, worktrees
+from codestrator.params import Json, Line, Params, SessionId, Summary, TaskId, ThreadId, Title, WorktreeId
+from codestrator.records import THREAD_ENDED, Directive, RunnerKind, Session, Task, Thread, Worktree
+from codestrator.threadfiles import ThreadFile
+
+GENERAL = "Do the next case that is ready in your scope, or what the root tells you."
+Command = Annotated[str, params._text(size=8 * 1024)]
+TmuxName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,80}$", description="letters, digits, - and _")]
+TOKEN_CHARACTERS = 40
+
+
+class Spawn(Params, frozen=True, kw_only=True):
+    session_id: SessionId | None = None
+    parent_thread_id: Annotated[ThreadId | None, Meta(description="default: the root thread")] = None
+    worktree_id: Annotated[WorktreeId | None, Meta(description="default: a worker gets a new one")] = None
+    role: Title = table.WORKER
+    title: Title | None = None
+    objective: Summary | None = None
+    agent_guide_path: Annotated[Line | None, Meta(description="a shipped guide, or a path in the repository")] = None
+    agent_override: Annotated[Json | None, Meta(description="model, sandbox, limits; for the runner")] = None
+    launch_command: Annotated[Command | None, Meta(description="whole launch line; implies runner_kind command")] = None
+    codex_command: Command = "codex"
+    split_direction: Literal["vertical", "horizontal"] = "vertical"
+    ensure_tmux: Annotated[bool, Meta(description="false: without tmux it runs detached, with a log")] = True
+    auto_install: bool = True
+    tmux_session_name: TmuxName | None = None
+    tmux_window_name: TmuxName = "children"
+    initial_prompt: Annotated[params.Message | None, Meta(description="replaces the assignment's text")] = None
+    runner_kind: RunnerKind | None = None
+    interaction_mode: Literal["view_only", "interactive"] = "view_only"
+    provider: Title = "codex"
+    launch_codex: Annotated[bool, Meta(description="false: an empty pane, the thread stays planned")] = True
+    max_concurrent_children: Annotated[int, Meta(ge=1, le=16)] | None = None
+    skip_ready_check: bool = False
+    task_spec: Json | None = None
+    scope_task_ids: tuple[TaskId, ...] = ()
+    scope_case_ids: tuple[params.CaseId, ...] = ()
+    scope_node_ids: tuple[Annotated[str, params._id("node")], ...] = ()
+
+
+class Order(NamedTuple):
+    """A child to be, checked against the picture of now."""
+
+    want: Spawn
+    session: Session
+    kind: str
+    resolved: str
+    because: str | None
+    program: list[str]
+    launches: bool
+    preflight: list[dict[str, Any]]
+    replaces: Thread | None = None
+    directive: Directive | None = None
+
+
+def spawn(flow: Flow, want: Spawn) -> dict[str, Any]:
+    """Start a child agent in a worktree and a view-only pane of its own; it reports by itself.
+
+    Everything is checked first: a refusal writes nothing. `thread.child.wait_status` waits for its result.
+    """
+    order = _check(flow, want)
+    thread, worktree = _reserve(flow, order)
+    found = launching.launch(flow, order, thread)
+    return found | ({"worktree": worktree} if worktree and want.worktree_id is None else {})
+
+
+def again(flow: Flow, thread_id: str, directive: Directive) -> dict[str, Any]:
+    """A new child with every setting of an old one, in its worktree, that begins with a directive."""
+    tx = flow.read()
+    session, old = children.child(tx, thread_id)
+    kept = threadfiles.find(flow.world.files, old.id)
+    want = Spawn(
+        session_id=session.id,
+        parent_thread_id=old.parent_thread_id,
+        worktree_id=old.worktree_id,
+        role=old.role,
+        title=old.title,
+        objective=old.objective,
+        agent_guide_path=old.agent_guide_path,
+        agent_override=old.agent_override,
+        launch_command=kept.launch_command,
+        codex_command=kept.codex_command,
+        ensure_tmux=bool(old.tmux_pane_id),
+        tmux_window_name=old.tmux_window_name or "children",
+        initial_prompt=kept.prompt,
+        runner_kind=old.runner_kind,
+        interaction_mode=old.interaction_mode or "view_only",
+        task_spec=old.task_spec,
+        scope_task_ids=old.scope_task_ids,
+        scope_case_ids=old.scope_case_ids,
+        scope_node_ids=old.scope_node_ids,
+    )
+    order = _check(flow, want, old)._replace(replaces=old, directive=directive)
+    thread, _ = _reserve(flow, order)
+    return launching.launch(flow, order, thread)
+
+
+def _check(flow: Flow, want: Spawn, replaces: Thread | None = None) -> Order:
+    """Everything that could refuse it, in one picture."""
+    tx = flow.read()
+    session = who.active_session(tx, want.session_id)
+    if want.provider != "codex":
+        raise Unsupported(
+            f"provider '{want.provider}' is not offered, expected 'codex'",
+            hint="Give another agent's launch line as launch_command.",
+            field="provider",
+            found=want.provider,
+            offered=["codex"],
+        )
+    _check_role(tx, want, session)
+    for task_id in (*want.scope_task_ids, *want.scope_case_ids):
+        tx.require(Task, task_id)
+    guides.read_guide(want.role, want.agent_guide_path, flow.world.repo)
+    kind, resolved, because = _kind(flow, want)
+    launches = want.launch_codex or want.launch_command is not None
+    _place(tx, want, session, replaces)
+    _check_limit(tx, session, want, replaces)
+    launching.check_tmux(flow, want.ensure_tmux)
+    program = [] if resolved == "command" else flow.world.runners.program(want.codex_command)
+    findings = _preflight(flow, tx, want, session, program) if program and launches else []
+    return Order(want, session, kind, resolved, because, program, launches, findings, replaces)
+
+
+def _check_role(tx: Tx, want: Spawn, session: Session) -> None:
+    if want.role in table.ROOT_ROLES:
+        raise InvalidParams(
+            f"'role' is '{want.role}', expected the role of a child",
+            hint="Leave it out for a worker.",
+            field="role",
+            found=want.role,
+            expected=list(table.ROLES),
+        )
+    if want.parent_thread_id:
+        who.thread_of(tx, want.parent_thread_id, session)
+
+
+def _kind(flow: Flow, want: Spawn) -> tuple[str, str, str | None]:
+    if want.launch_command is not None:
+        if want.runner_kind not in (None, "command"):
+            raise InvalidParams(
+                f"'runner_kind' is '{want.runner_kind}' beside launch_command, expected 'command'",
+                hint="Leave one of them out.",
+                field="runner_kind",
+                found=want.runner_kind,
+                expected="command",
+            )
+        return "command", "command", None
+    if want.runner_kind == "command" and want.launch_codex:
+        raise InvalidParams(
+            "'launch_command' is missing, expected the launch line of runner_kind command",
+            field="launch_command",
+            found="nothing",
+            expected="text(8192)",
+        )
+    kind = want.runner_kind or "agents_sdk_codex_mcp"
+    return (kind, *flow.world.runners.resolve(kind))
+
+
+def _place(tx: Tx, want: Spawn, session: Session, replaces: Thread | None) -> Worktree | None:
+    """The worktree it is to work in; None where one is to be made."""
+    if want.worktree_id is None and want.role not in table.ROLES[1:]:
+        return None
+    worktree_id = want.worktree_id or session.session_root_worktree_id
+    if worktree_id is None:
+        raise WrongState(
+            f"'{session.id}' has no worktree yet, expected one",
+            hint="Attach a session with resume.candidates.attach first.",
+            found=session.status,
+            expected=["active_new", "active_resume"],
+        )
+    worktree = tx.require(Worktree, worktree_id)
+    worktrees.check_owner(tx, worktree, session)
+    if worktree.status != "active":
+        raise WrongState(
+            f"'{worktree.id}' is '{worktree.status}', expected an active worktree",
+            hint="Choose another from worktree.list.",
+            found=worktree.status,
+            expected="active",
+        )
+    there = [one for one in tx.found(Thread, worktree_id=worktree.id) if one.status not in THREAD_ENDED]
+    busy = [one.id for one in there if one.id != (replaces.id if replaces else None) and one.parent_thread_id]
+    if busy and want.role not in table.ROLES[1:]:
+        raise Conflict(
+            f"'{worktree.id}' is in use by '{busy[0]}', expected a worktree without a live worker",
+            hint="Leave worktree_id out for a new one, or stop that thread.",
+            found=busy[0],
+        )
+    return worktree
+
+
+def _check_limit(tx: Tx, session: Session, want: Spawn, replaces: Thread | None) -> None:
+    most = want.max_concurrent_children or session.max_children
+    alive = [one.id for one in tx.found(Thread, session_id=session.id) if _counts(one) and one is not replaces]
+    alive = [one for one in alive if replaces is None or one != replaces.id]
+    if len(alive) >= most:
+        raise Limit(
+            f"'{session.id}' has {len(alive)} live children, expected fewer than {most}",
+            hint="Wait for one with thread.child.wait_status, or stop one.",
+            name="max_concurrent_children",
+            limit=most,
+            found=len(alive),
+        )
+
+
+def _counts(thread: Thread) -> bool:
+    return thread.parent_thread_id is not None and thread.status not in THREAD_ENDED
+
+
+def _preflight(flow: Flow, tx: Tx, want: Spawn, session: Session, program: list[str]) -> list[dict[str, Any]]:
+    """What the child's Codex lacks here; what it cannot work without is refused with the setting to change."""
+    worktree = tx.require(Worktree, want.worktree_id or session.session_root_worktree_id or "")
+    folder = flow.world.repo / worktree.places[tx.machine].path
+    found = flow.world.runners.check(program, folder)
+    wrong = [one for one in found if one["status"] == "error"]
+    if wrong:
+        raise External(
+            f"{wrong[0]['check']}: found {wrong[0]['found']}, expected {wrong[0]['expected']}",
+            hint=str(wrong[0]["hint"]),
+            program=program[0],
+            preflight=found,
+        )
+    return found
+
+
+def _reserve(flow: Flow, order: Order) -> tuple[Thread, dict[str, Any] | None]:
+    """The thread, planned, with its private file; and its worktree, made if it has none yet."""
+    want, session = order.want, order.session
+    thread_id = flow.read().mint("thr")
+    token = flow.read().mint("thr")[4:] + flow.read().mint("thr")[4:] + flow.read().mint("thr")[4:]
+    hashed = threadfiles.token_hash(token)
+
+    def stage(tx: Tx, worktree_id: str) -> Thread:
+        who.active_session(tx, session.id)
+        _check_limit(tx, session, want, order.replaces)
+        return tx.put(_thread(tx, order, thread_id, worktree_id, hashed))
+
+    given = _place(flow.read(), want, session, order.replaces)
+    if given is not None:
+
+        def take(tx: Tx) -> Thread:
+            _place(tx, want, session, order.replaces)
+            return stage(tx, given.id)
+
+        thread, worktree = flow.transact(take, thread_id), None
+    else:
+        thread, worktree = _with_worktree(flow, order, stage)
+    _write_file(flow, order, thread, token)
+    return thread, worktree
+
+
+def _with_worktree(flow: Flow, order: Order, stage: Any) -> tuple[Thread, dict[str, Any]]:
+    """Branch and folder made, then worktree and thread published together."""
+    want, session = order.want, order.session
+    task_id = next(iter((*want.scope_case_ids, *want.scope_task_ids)), None)
+    child = worktrees.Spawn(session_id=session.id, task_id=task_id, reason=want.title, slug=None)
+    threads: list[Thread] = []
+    made = worktrees.make(flow, child, lambda tx, worktree_id: threads.append(stage(tx, worktree_id)))
+    return threads[-1], made["worktree"]
+
+
+def _thread(tx: Tx, order: Order, thread_id: str, worktree_id: str, hashed: str) -> Thread:
+    want, session = order.want, order.session
+    return Thread(
+        id=thread_id,
+        session_id=session.id,
+        role=want.role,
+        title=want.title or want.role,
+        objective=want.objective or want.title or GENERAL,
+        machine=tx.machine,
+        status="planned",
+        parent_thread_id=want.parent_thread_id or session.root_thread_id,
+        worktree_id=worktree_id,
+        replaces_thread_id=order.replaces.id if order.replaces else None,
+        scope_task_ids=want.scope_task_ids,
+        scope_case_ids=want.scope_case_ids,
+        scope_node_ids=want.scope_node_ids,
+        agent_guide_path=want.agent_guide_path,
+        agent_override=want.agent_override,
+        task_spec=want.task_spec or _task_spec(tx, order),
+        runner_kind=order.kind,  # type: ignore[arg-type]  # checked by its parameter
+        resolved_runner_kind=order.resolved,  # type: ignore[arg-type]
+        resolved_because=order.because,
+        interaction_mode=want.interaction_mode,
+        token_hash=hashed,
+        pid=None,
+    )
+
+
+def _task_spec(tx: Tx, order: Order) -> dict[str, Any]:
+    want = order.want
+    cases = [tx.require(Task, one) for one in want.scope_case_ids]
+    found = {
+        "thread_role": want.role,
+        "title": want.title or want.role,
+        "objective": want.objective or want.title or GENERAL,
+        "case_ids": list(want.scope_case_ids),
+        "acceptance": [line for case in cases for line in case.acceptance],
+        "files": sorted({file for case in cases for file in case.files}),
+        "runner_kind": order.resolved,
+        "interaction_mode": want.interaction_mode,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _write_file(flow: Flow, order: Order, thread: Thread, token: str) -> None:
+    tx = flow.read()
+    worktree = tx.require(Worktree, thread.worktree_id or "")
+    found = ThreadFile(
+        thread_id=thread.id,
+        session_id=thread.session_id,
+        token=token,
+        role=thread.role,
+        repo=str(flow.world.repo),
+        folder=str(flow.world.repo / worktree.places[tx.machine].path),
+        runner_kind=order.resolved,
+        interaction_mode=order.want.interaction_mode,
+        launch_command=order.want.launch_command,
+        codex_command=order.want.codex_command,
+        program=order.program,
+        environment=flow.world.runners.environment(),
+        prompt=order.want.initial_prompt,
+        override=order.want.agent_override or {},
+    )
+    try:
+        threadfiles.write(flow.world.files, found)
+    except CodestratorError as error:
+        message = error.message
+        flow.transact(lambda tx: children.end(tx, tx.require(Thread, thread.id), "failed", reason=message), thread.id)
+        raise

@@ -1,0 +1,135 @@
+"""A child's work as its runner knows it: its first prompt, its agent's settings, and whether its case is done."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from codestrator import guides
+from codestrator.errors import CodestratorError
+from codestrator.records import Directive, Session, Task, Thread, Worktree
+from codestrator.runner.agent import AgentSettings
+from codestrator.runner.channel import Channel
+from codestrator.runner.prompt import Assignment, Author, Quoted, Titled, assemble
+
+OPEN = ("todo", "in_progress")
+IDLE_SECONDS = 600.0
+
+
+class Work:
+    """What is to be done by one thread."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.file = channel.file
+        tx = channel.world.store.read()
+        self.thread = tx.require(Thread, channel.id)
+        self.session = tx.require(Session, self.thread.session_id)
+        self.worktree = tx.get(Worktree, self.thread.worktree_id or "")
+        self.guide = guides.read_guide(self.thread.role, self.thread.agent_guide_path, channel.world.repo)
+        parent = tx.get(Thread, self.thread.parent_thread_id or "")
+        self.author = Author(parent.id if parent else None, self.session.id, self.thread.machine)
+
+    def first_prompt(self) -> str:
+        """Guide, assignment, directives of a restart, rules, brief; the guide where the agent has it not already."""
+        guide = "" if self.file.runner_kind == "agents_sdk_codex_mcp" else self.guide
+        try:
+            brief: dict[str, Any] | None = self.channel.call("work.brief")
+        except CodestratorError:
+            brief = None
+        return assemble(guide, self._assignment(), brief, self._restarts())
+
+    def _assignment(self) -> Assignment:
+        thread = self.thread
+        spec = thread.task_spec or {}
+        return Assignment(
+            thread_id=thread.id,
+            session_id=thread.session_id,
+            machine=thread.machine,
+            role=thread.role,
+            author=self.author,
+            folder=self.file.folder,
+            branch=(self.worktree.branch if self.worktree else "") or "",
+            replaces_thread_id=thread.replaces_thread_id,
+            title=thread.title,
+            objective=thread.objective or "",
+            acceptance=_texts(spec.get("acceptance")),
+            files=_texts(spec.get("files")),
+            scope_task_ids=thread.scope_task_ids,
+            scope_case_ids=thread.scope_case_ids,
+            scope_node_ids=thread.scope_node_ids,
+            task_spec=spec,
+            initial_prompt=self.file.prompt,
+        )
+
+    def _restarts(self) -> list[Quoted]:
+        """What the root wants changed where this thread stands in for another."""
+        old = self.thread.replaces_thread_id
+        if old is None:
+            return []
+        tx = self.channel.world.store.read()
+        found = [tx.require(Directive, row.id) for row in tx.where(Directive, thread_id=old, mode="restart")]
+        newest = sorted(found, key=lambda one: (one.created_at, one.id))[-1:]
+        return [Quoted(one.id, one.text, Author(one.sender_thread_id, self.session.id)) for one in newest]
+
+    def settings(self) -> AgentSettings:
+        """What its agent is brought up with; the override may name a model, a sandbox and limits."""
+        override = self.file.override
+        folder = Path(self.file.folder)
+        place = self.channel.world.files.root / "threads" / f"{self.thread.id}.json"
+        marks = {
+            "CODESTRATOR_RUNNER_MODE": "child",
+            "CODESTRATOR_SESSION_ID": self.session.id,
+            "CODESTRATOR_THREAD_ID": self.thread.id,
+            "CODESTRATOR_THREAD_ROLE": self.thread.role,
+            "CODESTRATOR_THREAD_FILE": str(place),
+        }
+        return AgentSettings(
+            program=self.file.program or [self.file.launch_command or ""],
+            folder=folder,
+            environment=self.file.environment | marks,
+            instructions=self.guide,
+            model=override.get("model") if isinstance(override.get("model"), str) else None,
+            sandbox=str(override.get("sandbox") or "workspace-write"),
+            writable_roots=self._roots(folder),
+            mcp_command=[
+                sys.executable, "-m", "codestrator", "--repo", self.file.repo, "mcp", "--thread-file", str(place),
+            ],
+            override=override,
+            idle_seconds=_number(override.get("idle_seconds"), IDLE_SECONDS),
+            log=self._log,
+        )  # fmt: skip
+
+    def _roots(self, folder: Path) -> list[str]:
+        common = self.channel.world.common_dir
+        link = folder / ".git"
+        own = link.read_text(encoding="utf-8").removeprefix("gitdir:").strip() if link.is_file() else str(common)
+        return list(dict.fromkeys([str(common), own]))
+
+    def _log(self, line: str) -> None:
+        self.log("wire", line)
+
+    def log(self, kind: str, line: str) -> None:
+        """Append a line to the child's log (`logs/<thread>.log`) or its wire log (`….wire`)."""
+        suffix = "log" if kind == "screen" else kind
+        place = self.channel.world.files.root / "logs" / f"{self.thread.id}.{suffix}"
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with place.open("a", encoding="utf-8", errors="replace") as file:
+            file.write(line + "\n")
+
+    def unfinished(self) -> tuple[Titled, list[Titled]] | None:
+        """The case that the thread has in work, with its steps not yet done; None where it has none."""
+        tx = self.channel.world.store.read()
+        for row in tx.where(Task, owner_thread_id=self.thread.id, status="in_progress"):
+            case = tx.require(Task, row.id)
+            steps = sorted(case.steps.items(), key=lambda one: one[1].order)
+            left = [Titled(f"{case.id}.{n}", one.title) for n, one in steps if one.status not in ("done", "skipped")]
+            return Titled(case.id, case.title), left
+        return None
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def _number(value: Any, default: float) -> float:
+    return float(value) if isinstance(value, int | float) and value > 0 else default

@@ -1,0 +1,104 @@
+"""The private file of one child: who it is, its token, and what must not lie in the state.
+
+It lies at `<common git dir>/codestrator/threads/<thread-id>.json`, readable by the user only, and is never pushed. Who
+can read it is that child: only the token's hash is in the state.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from codestrator import ids
+from codestrator.errors import Forbidden
+from codestrator.ports import Files, Live
+
+FOLDER = "threads"
+
+
+class ThreadFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What a child's runner and its MCP server begin with; commands and environment stay on this machine."""
+
+    thread_id: str
+    session_id: str
+    token: str
+    role: str
+    repo: str
+    folder: str
+    runner_kind: str
+    interaction_mode: str = "view_only"
+    launch_command: str | None = None
+    codex_command: str = "codex"
+    program: list[str] = []
+    environment: dict[str, str] = {}
+    prompt: str | None = None
+    override: dict[str, Any] = {}
+
+
+class Told(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a runner says of itself between two publishes; it lies beside the thread's sign of life, never in git."""
+
+    turn: int = 0
+    progress: str | None = None
+    provider_status: str | None = None
+    last_response: str | None = None
+    reported_at: str | None = None
+    pid: int | None = None
+    interrupts: int = 0
+    tokens: int = 0
+    exit_status: int | None = None
+
+
+def told(live: Live, thread_id: str) -> Told:
+    """The last that a runner said; nothing where that cannot be read."""
+    try:
+        return msgspec.json.decode(live.told(thread_id) or b"{}", type=Told)
+    except msgspec.MsgspecError:
+        return Told()
+
+
+def tell(live: Live, thread_id: str, said: Told) -> None:
+    live.tell(thread_id, msgspec.json.encode(said))
+
+
+def name_of(thread_id: str) -> str:
+    return f"{FOLDER}/{thread_id}.json"
+
+
+def write(files: Files, found: ThreadFile) -> Path:
+    """Write it whole or not at all; its place."""
+    files.write(name_of(found.thread_id), msgspec.json.encode(found))
+    return files.root / name_of(found.thread_id)
+
+
+def read(files: Files, place: Path) -> ThreadFile:
+    """The file at that place; `forbidden` unless it is one of this repository's own."""
+    thread_id = place.name.removesuffix(".json")
+    if ids.is_whole(thread_id) and place.resolve() == (files.root / name_of(thread_id)).resolve():
+        raw = files.read(name_of(thread_id))
+        try:
+            found = msgspec.json.decode(raw or b"", type=ThreadFile)
+        except msgspec.MsgspecError:
+            raise _refused(f"'{place}' is missing or damaged") from None
+        if found.thread_id == thread_id:
+            return found
+    raise _refused(f"'{str(place)[:200]}' is no thread's private file of this repository")
+
+
+def find(files: Files, thread_id: str) -> ThreadFile:
+    return read(files, files.root / name_of(thread_id))
+
+
+def token_hash(token: str) -> str:
+    from hashlib import sha256  # loads OpenSSL, which a plain read need not wait for
+
+    return sha256(token.encode()).hexdigest()
+
+
+def _refused(found: str) -> Forbidden:
+    return Forbidden(
+        f"{found}, expected the one that thread.child.spawn wrote",
+        hint="Ask the root to spawn the child again with thread.child.directive mode restart.",
+        role="child",
+        needs="its thread's private file",
+    )

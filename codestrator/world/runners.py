@@ -1,0 +1,110 @@
+"""Starts the programs that run children, and ends them for good: by the mark that they carry, never by number alone."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from codestrator import kinds
+from codestrator.errors import External, InvalidParams
+from codestrator.world import processes
+from codestrator.world.codex import native_program
+from codestrator.world.git import LOCAL
+
+MARK = "CODESTRATOR_THREAD_ID"
+# What tells a program of the terminal or the tmux pane that another one sits in.
+OF_A_TERMINAL = ("TMUX", "TMUX_PANE", "TERM", "COLUMNS", "LINES", "STY", "WINDOW", "OLDPWD", "PWD", "_", "SHLVL")
+LOOK_SECONDS = 0.05
+
+
+class LocalRunners:
+    def __init__(self, repo: Path, common_dir: Path) -> None:
+        self._repo = repo
+        self._common_dir = common_dir
+
+    def environment(self) -> dict[str, str]:
+        left_out = (*LOCAL, *OF_A_TERMINAL)
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if name not in left_out and not name.startswith("CODESTRATOR_")
+        }
+
+    def resolve(self, kind: str) -> tuple[str, str | None]:
+        return kinds.resolve(kind, os.environ)
+
+    def program(self, command: str) -> list[str]:
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise _no_command(command, str(error)) from None
+        if not words:
+            raise _no_command(command, "it is empty")
+        found = native_program(words, self.environment())
+        if shutil.which(found[0]) is None:
+            raise External(
+                f"the program '{found[0][:200]}' is not there, expected Codex",
+                hint="Install Codex (npm install -g @openai/codex), or give its place as codex_command.",
+                program=found[0][:200],
+            )
+        return found
+
+    def alive(self, pid: int) -> bool:
+        return processes.started(pid) is not None
+
+    def check(self, program: Sequence[str], folder: Path) -> list[dict[str, Any]]:
+        from codestrator.world import preflight
+
+        return preflight.check(program, folder, self._common_dir, self.environment())
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "codestrator", "--repo", str(self._repo), *words]
+
+    def start(self, command: Sequence[str], folder: Path, env: Mapping[str, str], log: Path) -> tuple[int, str]:
+        try:
+            with log.open("ab") as out:
+                process = subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env=os.environ | dict(env),
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise External(
+                f"'{command[0]}' could not be started: {error.strerror}, expected a runner",
+                hint="Look at the free space and the permissions of the repository.",
+                program=command[0],
+            ) from None
+        return process.pid, processes.started(process.pid) or ""
+
+    def end(self, thread_id: str, seconds: float) -> list[int]:
+        give_up = time.monotonic() + seconds
+        sent = signal.SIGTERM
+        while left := processes.marked(MARK, thread_id):
+            for pid in left:
+                processes.send(pid, sent)
+            if time.monotonic() > give_up:
+                return left
+            if time.monotonic() > give_up - seconds / 2:
+                sent = signal.SIGKILL
+            time.sleep(LOOK_SECONDS)
+        return []
+
+
+def _no_command(command: str, why: str) -> InvalidParams:
+    return InvalidParams(
+        f"'codex_command' is no command line: {why}",
+        hint="Quote it as for a shell.",
+        field="codex_command",
+        found=command[:200],
+        expected="a program and its arguments",
+    )
