@@ -1,0 +1,101 @@
+"""What methods ask of programs that run beside this one, as protocols: tmux, and the runners of children."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+
+class Pane(NamedTuple):
+    """A tmux pane as it is now; `status` is what its program ended with, 128 + n for a signal n, as shells say it."""
+
+    id: str
+    session: str
+    window: str
+    pid: int
+    dead: bool
+    status: int | None
+    input_off: bool
+
+
+class Tmux(Protocol):
+    """The user's tmux; what does not carry our `tag` is left alone. One that fails or hangs is `External`."""
+
+    def version(self) -> tuple[str, str] | None:
+        """Path and version of tmux, or None where there is none."""
+        ...
+
+    def session_alive(self, name: str) -> bool: ...
+    def end_session(self, name: str, tag: str) -> bool:
+        """End that tmux session if it carries our tag; whether one was ended."""
+        ...
+
+    def ensure_session(
+        self, name: str, tag: str, *, folder: Path, overview: Sequence[str], env: Mapping[str, str]
+    ) -> str:
+        """Our session, made if need be with a first window `overview`; its name: a foreign one gives `-2`, `-3`."""
+        ...
+
+    def open_pane(
+        self,
+        session: str,
+        tag: str,
+        *,
+        window: str,
+        folder: Path,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        title: str,
+        vertical: bool,
+        view_only: bool,
+        reuse: Sequence[str] = (),
+    ) -> str:
+        """A pane of that window, or of a next one `-2`, that runs the program without a shell in between; its id, `%n`.
+
+        A dead one of `reuse` is used again. No command is an empty pane. `env` is no secret: others can read it.
+        """
+        ...
+
+    def pane(self, pane_id: str, tag: str) -> Pane | None: ...
+    def capture(self, pane_id: str, tag: str, lines: int) -> str:
+        """Its last lines, wrapped ones joined, without control characters; `NotFound` if it is not ours."""
+        ...
+
+    def end_pane(self, pane_id: str, tag: str) -> bool: ...
+    def paste(self, pane_id: str, tag: str, text: str) -> None:
+        """Paste as one bracketed paste and press Enter, a view-only pane too; `wrong_state` if its program is over."""
+        ...
+
+    def foreground(self, pane_id: str, tag: str) -> str | None: ...
+
+
+class Runners(Protocol):
+    """Programs that run children: what they need, started, and ended for good."""
+
+    def environment(self) -> dict[str, str]:
+        """What a child is started with: this process's own, without what belongs to a terminal or a repository."""
+        ...
+
+    def resolve(self, kind: str) -> tuple[str, str | None]:
+        """The runner kind that can run here, and why where it is not the one asked for."""
+        ...
+
+    def program(self, command: str) -> list[str]:
+        """The words of a Codex command line, its program the native one; `external` where there is none."""
+        ...
+
+    def alive(self, pid: int) -> bool: ...
+    def check(self, program: Sequence[str], folder: Path) -> list[dict[str, Any]]:
+        """What stands in the way of a Codex that works in that folder, as findings."""
+        ...
+
+    def command(self, *words: str) -> list[str]:
+        """Our own program on this repository, with these words."""
+        ...
+
+    def start(self, command: Sequence[str], folder: Path, env: Mapping[str, str], log: Path) -> tuple[int, str]:
+        """Start it on its own, without a terminal, its output in a log: its number and start."""
+        ...
+
+    def end(self, thread_id: str, seconds: float) -> list[int]:
+        """End every process that carries the thread's mark; those that are still there when the time is over."""
+        ...
