@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from codestrator.clock import Moment
-from codestrator.programs import Pane as Pane
 from codestrator.programs import Runners, Tmux
 
 

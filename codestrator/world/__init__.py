@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
-from codestrator import ports
+from codestrator import ports, programs
 from codestrator.clock import Clock, Moment
 from codestrator.errors import NotFound, Unsupported
 from codestrator.records import KINDS
@@ -71,13 +71,13 @@ class LocalWorld:
         return GitBranches(self.git, self.repo)
 
     @cached_property
-    def tmux(self) -> ports.Tmux:
+    def tmux(self) -> programs.Tmux:
         from codestrator.world.tmux import TmuxServer
 
         return TmuxServer(self.settings.tmux_socket)
 
     @cached_property
-    def runners(self) -> ports.Runners:
+    def runners(self) -> programs.Runners:
         from codestrator.world.runners import LocalRunners
 
         return LocalRunners(self.repo, self.common_dir)
