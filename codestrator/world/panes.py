@@ -1,131 +1,25 @@
-"""tmux commands through libtmux: bounded in time, addressed by id, and given words that tmux cannot read as its own."""
+"""What is said to tmux of panes and read from it: words that it cannot take for its own, and rows of its lists."""
 
-import os
 import re
-import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from libtmux import Server
-from libtmux.common import tmux_cmd
-
-from codestrator.errors import External, InvalidParams, NotFound
+from codestrator.errors import InvalidParams, NotFound
+from codestrator.programs import Pane
 from codestrator.text import one_line, shorten
-from codestrator.world.git import LOCAL
 
-SECONDS = 5.0
+# What a pane runs while it is empty. Two words: a single one would go to the user's shell.
+BLANK = ("cat", "-")
 TITLE = 80
-# Printable, because newer versions of tmux print a tab as a backslash and a t; libtmux's choice, too.
-SEPARATOR = "␞"
-INSTALL_HINT = "Install tmux with the system's package manager (apt install tmux, brew install tmux), then call again."
-_NO_SERVER = ("no server running", "error connecting to", "lost server", "server exited")
+IDS = "#{session_id} #{window_id} #{pane_id}"
+PANE_TAG, WINDOW_TAG = "@codestrator-pane", "@codestrator-window"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
+_IDS = re.compile(r"(\$[0-9]+) (@[0-9]+) (%[0-9]+)")
 _MARK = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # `#` begins a format, a command or a style unless a digit follows, as in `#12`.
 _FORMAT = re.compile(r"#(?![0-9])")
-
-
-class Answer(tmux_cmd):
-    """What a tmux command printed; libtmux's own waits without end and has no standard input."""
-
-    def __init__(self, command: Sequence[str], *, folder: str | None = None, stdin: str | None = None) -> None:
-        self.cmd = list(command)
-        # Input is never this process's own: that of the server is the protocol's.
-        given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
-        done = subprocess.run(
-            self.cmd,
-            capture_output=True,
-            check=False,
-            cwd=folder,
-            encoding="utf-8",
-            env=surroundings(),
-            errors="surrogateescape",
-            timeout=SECONDS,
-            **given,
-        )
-        self.returncode = done.returncode
-        self.stdout = done.stdout.removesuffix("\n").split("\n") if done.stdout else []
-        self.stderr = [line for line in done.stderr.split("\n") if line]
-
-    @property
-    def reason(self) -> str:
-        return one_line(self.stderr[-1])[:300] if self.stderr else ""
-
-    def says(self, *words: str) -> bool:
-        """Whether it failed with one of these words."""
-        return self.returncode != 0 and any(one in self.reason for one in words)
-
-    def failure(self, command: str) -> External:
-        return External(
-            f"tmux {command} ended with status {self.returncode}, expected 0: {self.reason}",
-            hint="Read the message of tmux in details.last_line, then call again.",
-            program="tmux",
-            status=self.returncode,
-            last_line=self.reason,
-        )
-
-
-class BoundedServer(Server):
-    """The user's tmux server, or the one of a socket; every command ends within `SECONDS`."""
-
-    def cmd(self, cmd: str, *args: Any, **kwargs: Any) -> tmux_cmd:
-        """One command, as libtmux's own methods give it."""
-        target = kwargs.get("target")
-        return self.run([cmd, *([] if target is None else ["-t", str(target)]), *map(str, args)])
-
-    def run(self, *commands: Sequence[str], folder: str | None = None, stdin: str | None = None) -> Answer:
-        """Run commands one after another, nobody else's in between; the first that fails is the last.
-
-        `folder` is where new panes begin. Raises `External` when there is no tmux or no answer in time.
-        """
-        program = shutil.which("tmux")
-        if program is None:
-            raise External(
-                "'tmux' was not found, expected it in PATH", hint=INSTALL_HINT, program="tmux", status="missing"
-            )
-        words = [word for command in commands for word in (*map(literal, command), ";")][:-1]
-        # -u: whatever the locale, names come back as they are and not with `_` for their letters.
-        line = [program, "-u", *self._place(), *words]
-        try:
-            return Answer(line, folder=folder, stdin=stdin)
-        except subprocess.TimeoutExpired:
-            raise External(
-                f"tmux {commands[0][0]} gave no answer in {SECONDS:g} s, expected one",
-                hint="See whether `tmux list-sessions` answers in a terminal, then call again.",
-                program="tmux",
-                status="timeout",
-            ) from None
-        except OSError as error:
-            raise External(
-                f"'{program}' could not be run: {error.strerror}, expected tmux",
-                hint="See whether `tmux -V` works in a terminal, then call again.",
-                program="tmux",
-                status="not run",
-            ) from None
-
-    def must(self, *commands: Sequence[str], folder: str | None = None, stdin: str | None = None) -> Answer:
-        """Run commands; `External` unless all of them succeed."""
-        answer = self.run(*commands, folder=folder, stdin=stdin)
-        if answer.returncode:
-            raise answer.failure(commands[0][0])
-        return answer
-
-    def rows(self, *command: str, fields: Sequence[str]) -> list[list[str]]:
-        """One row of fields for each thing listed; none where no server runs."""
-        answer = self.run([*command, "-F", SEPARATOR.join(f"#{{{field}}}" for field in fields)])
-        if answer.returncode and not answer.says(*_NO_SERVER):
-            raise answer.failure(command[0])
-        found = [line.split(SEPARATOR) for line in answer.stdout]
-        return [row for row in found if len(row) == len(fields)]
-
-    def listed(self) -> "list[Row]":
-        return [Row(*row) for row in self.rows("list-panes", "-a", fields=FIELDS)]
-
-    def _place(self) -> list[str]:
-        if self.socket_path:
-            return ["-S", str(self.socket_path)]
-        return ["-L", self.socket_name] if self.socket_name else []
 
 
 class Program(NamedTuple):
@@ -155,17 +49,21 @@ class Row(NamedTuple):
     input_off: str
     width: str
     height: str
-    program: str
+
+    def as_pane(self) -> Pane:
+        dead = self.dead == "1"
+        status = (int(self.status) if self.status else _of_signal(self.signal)) if dead else None
+        return Pane(self.id, self.session, self.window, int(self.pid or 0), dead, status, self.input_off == "1")
 
 
 FIELDS = (
     "pane_id",
-    "@codestrator-pane",
+    PANE_TAG,
     "session_id",
     "session_name",
     "window_id",
     "window_name",
-    "@codestrator-window",
+    WINDOW_TAG,
     "pane_pid",
     "pane_dead",
     "pane_dead_status",
@@ -173,22 +71,14 @@ FIELDS = (
     "pane_input_off",
     "pane_width",
     "pane_height",
-    "pane_current_command",
 )
 
 
-def surroundings() -> dict[str, str]:
-    """Our environment without what belongs to one call: a server that is started now keeps it for all its panes."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in LOCAL and not name.startswith("CODESTRATOR_") and name != "TMUX_PANE"
-    }
-
-
-def literal(word: str) -> str:
-    """A word of a command as tmux must be given it: a semicolon at its end would begin the next command."""
-    return f"{word[:-1]}\\;" if word.endswith(";") else word
+def _of_signal(found: str) -> int | None:
+    """128 and the signal, which tmux calls by number or by name without SIG."""
+    if found.isdigit():
+        return 128 + int(found)
+    return next((128 + one for one in signal.Signals if one.name == f"SIG{found.upper()}"), None)
 
 
 def shown(text: str) -> str:
@@ -197,7 +87,7 @@ def shown(text: str) -> str:
     return _FORMAT.sub("\uff03", plain).replace("#", "##")
 
 
-def program(command: Sequence[str], folder: Path, env: Mapping[str, str], title: str, view_only: bool) -> Program:
+def as_program(command: Sequence[str], folder: Path, env: Mapping[str, str], title: str, view_only: bool) -> Program:
     """`InvalidParams` for what tmux would take as something else, `NotFound` for a folder that is not there."""
     bad = [one for one in (*command, *env, *env.values(), str(folder)) if "\0" in one]
     bad += [name for name in env if not _MARK.fullmatch(name)]
@@ -216,7 +106,7 @@ def program(command: Sequence[str], folder: Path, env: Mapping[str, str], title:
             id=one_line(str(folder))[:200],
         )
     # tmux gives a single word to the user's shell, several to the kernel.
-    words = ["env", "--", *command] if len(command) == 1 else list(command)
+    words = ["env", "--", *command] if len(command) == 1 else list(command or BLANK)
     marks = [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
     return Program(words, str(folder.absolute()), marks, title, view_only)
 
@@ -224,3 +114,47 @@ def program(command: Sequence[str], folder: Path, env: Mapping[str, str], title:
 def printable(line: str) -> str:
     """The line without control and direction characters and trailing blanks."""
     return "".join(one if one.isprintable() else " " if one.isspace() else "" for one in line).rstrip()
+
+
+def numbered(name: str, most: int) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{number}" for number in range(2, most + 1))
+
+
+def ids_in(lines: Sequence[str]) -> tuple[str, str, str] | None:
+    """Session, window and pane as tmux printed them, beside which a hook of the user's may have printed, too."""
+    for line in lines:
+        found = _IDS.fullmatch(line)
+        if found:
+            return found[1], found[2], found[3]
+    return None
+
+
+def largest(rows: Sequence[Row]) -> Row:
+    return max(rows, key=lambda row: int(row.width) * int(row.height))
+
+
+def number(tmux_id: str) -> int:
+    return int(tmux_id[1:])
+
+
+def ours(window_id: str, tag: str) -> list[list[str]]:
+    """What makes a window ours: it keeps its name, and tells its panes apart by their titles."""
+    options = {
+        WINDOW_TAG: tag,
+        "automatic-rename": "off",
+        "allow-rename": "off",
+        "pane-border-status": "top",
+        "pane-border-format": " #{pane_title} ",
+    }
+    return [["set-option", "-w", "-t", window_id, name, value] for name, value in options.items()]
+
+
+def check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        found = one_line(name)[:200]
+        raise InvalidParams(
+            f"'{found}' is no name for a tmux session or window, expected letters, digits, '-' and '_'",
+            hint="Give a name of letters, digits, '-' and '_'.",
+            found=found,
+        )

@@ -1,31 +1,43 @@
 """The user's tmux, through libtmux; sessions and panes are ours only if they carry our tag."""
 
+import contextlib
 import os
-import re
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from codestrator.errors import CodestratorError, InvalidParams, Limit, NotFound, WrongState
-from codestrator.ports import Pane
+from codestrator.errors import CodestratorError, External, InvalidParams, Limit, NotFound, WrongState
+from codestrator.programs import Pane
 from codestrator.text import clean, one_line
+from codestrator.world.panes import (
+    BLANK,
+    IDS,
+    PANE_TAG,
+    WINDOW_TAG,
+    Program,
+    Row,
+    as_program,
+    check_name,
+    ids_in,
+    largest,
+    number,
+    numbered,
+    ours,
+    printable,
+    shown,
+)
 
 if TYPE_CHECKING:
-    from codestrator.world.panes import BoundedServer, Program, Row
+    from codestrator.world.tmux_commands import BoundedServer
 
 TAG = "@codestrator"
-PANE_TAG, WINDOW_TAG = "@codestrator-pane", "@codestrator-window"
 FOLDER = "@codestrator-folder"
 SIZE = ("-x", "200", "-y", "60")
-# What a pane runs until it is tagged, titled and closed to input. Two words: one alone would go to the user's shell.
-BLANK = ("cat", "-")
 MOST_SESSIONS, MOST_WINDOWS = 99, 9
 NO_ROOM = ("no space for new pane", "pane too small")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
-_IDS = re.compile(r"(\$[0-9]+) (@[0-9]+) (%[0-9]+)")
-IDS = "#{session_id} #{window_id} #{pane_id}"
 
 
 class TmuxServer:
@@ -42,7 +54,7 @@ class TmuxServer:
         return str(Path(place)), done.stdout.strip().removeprefix("tmux ").strip() or "unknown"
 
     def _server(self) -> "BoundedServer":
-        from codestrator.world.panes import BoundedServer
+        from codestrator.world.tmux_commands import BoundedServer
 
         path = self._socket if self._socket and "/" in self._socket else None
         return BoundedServer(socket_path=path) if path else BoundedServer(socket_name=self._socket)
@@ -53,7 +65,10 @@ class TmuxServer:
         return {name: (session_id, tag) for session_id, tag, name in rows}
 
     def session_alive(self, name: str) -> bool:
-        return shutil.which("tmux") is not None and name in self._sessions()
+        try:
+            return shutil.which("tmux") is not None and name in self._sessions()
+        except External:
+            return False
 
     def end_session(self, name: str, tag: str) -> bool:
         if shutil.which("tmux") is None:
@@ -66,11 +81,9 @@ class TmuxServer:
     def ensure_session(
         self, name: str, tag: str, *, folder: Path, overview: Sequence[str], env: Mapping[str, str]
     ) -> str:
-        from codestrator.world import panes
-
-        _check_name(name)
-        program = panes.program(overview, folder, env, "overview", view_only=True)
-        for candidate in _numbered(name, MOST_SESSIONS):
+        check_name(name)
+        program = as_program(overview, folder, env, "overview", view_only=True)
+        for candidate in numbered(name, MOST_SESSIONS):
             session_id, found = self._sessions().get(candidate, ("", ""))
             if not session_id:
                 made = self._make_session(candidate, tag, program)
@@ -85,7 +98,7 @@ class TmuxServer:
             hint="Call again with another name for the tmux session.",
         )
 
-    def _make_session(self, name: str, tag: str, program: "Program") -> str | None:
+    def _make_session(self, name: str, tag: str, program: Program) -> str | None:
         """Make a session, tagged from its first moment on; its name, None if there is one of that name."""
         server = self._server()
         answer = server.run(
@@ -93,9 +106,10 @@ class TmuxServer:
             ["set-option", "-t", f"={name}:", TAG, tag],
             # The user may have it that sessions without a viewer end; this one waits for its viewer.
             ["set-option", "-t", f"={name}:", "destroy-unattached", "off"],
+            ["set-option", "-w", "-t", f"={name}:=overview", WINDOW_TAG, tag],
             folder=program.folder,
         )
-        ids = _ids(answer.stdout)
+        ids = ids_in(answer.stdout)
         if ids is None:
             if answer.says("duplicate session"):
                 return None
@@ -103,17 +117,22 @@ class TmuxServer:
         session_id, window_id, pane_id = ids
         try:
             # By id once more: a hook of the user's may have given it another name.
-            server.must(["set-option", "-t", session_id, TAG, tag], *_ours(window_id, tag))
+            server.must(["set-option", "-t", session_id, TAG, tag], *ours(window_id, tag))
             self._start(session_id, pane_id, tag, program, fresh=True)
             return server.must(["display-message", "-p", "-t", session_id, "#{session_name}"]).stdout[-1]
         except CodestratorError:
             server.cmd("kill-session", target=session_id)
             raise
 
-    def _revive_overview(self, session_id: str, tag: str, program: "Program") -> None:
+    def _revive_overview(self, session_id: str, tag: str, program: Program) -> None:
+        """Start the overview again if it is over, or was never started because whoever made the session was stopped."""
         for row in self._server().listed():
-            if (row.session_id, row.window, row.tag, row.dead) == (session_id, "overview", tag, "1"):
+            if (row.session_id, row.window, row.window_tag) != (session_id, "overview", tag):
+                continue
+            if row.tag == tag and row.dead == "1":
                 self._start(session_id, row.id, tag, program)
+            elif not row.tag and self._program(row.id) == BLANK[0]:
+                self._start(session_id, row.id, tag, program, fresh=True)
 
     def open_pane(
         self,
@@ -129,10 +148,8 @@ class TmuxServer:
         view_only: bool,
         reuse: Sequence[str] = (),
     ) -> str:
-        from codestrator.world import panes
-
-        _check_name(window)
-        program = panes.program(command, folder, env, title, view_only)
+        check_name(window)
+        program = as_program(command, folder, env, title, view_only)
         session_id, found = self._sessions().get(session, ("", ""))
         if not session_id or found != tag:
             raise NotFound(
@@ -156,21 +173,14 @@ class TmuxServer:
     def _blank(self, session_id: str, tag: str, window: str, folder: str, split: str) -> str:
         """A new pane in the first window of that name, or that name with a number, which has room for one."""
         server = self._server()
-        for name in _numbered(window, MOST_WINDOWS):
-            rows = [row for row in server.listed() if row.session_id == session_id and row.window == name]
-            rows = [row for row in rows if row.window_tag == tag]
+        for name in numbered(window, MOST_WINDOWS):
+            rows = self._in_window(session_id, tag, name)
             if not rows:
-                make = ["new-window", "-d", "-P", "-F", IDS, "-t", f"{session_id}:", "-n", name, "--", *BLANK]
-                answer = server.run(make, folder=folder)
-                ids = _ids(answer.stdout)
-                if ids is None:
-                    raise answer.failure("new-window")
-                server.must(*_ours(ids[1], tag))
-                return ids[2]
-            largest = max(rows, key=lambda row: int(row.width) * int(row.height))
-            make = ["split-window", "-d", "-P", "-F", IDS, split, "-t", largest.id, "--", *BLANK]
-            answer = server.run(make, ["select-layout", "-t", largest.window_id, "tiled"], folder=folder)
-            ids = _ids(answer.stdout)
+                return self._first(session_id, tag, name, folder)
+            target = largest(rows)
+            make = ["split-window", "-d", "-P", "-F", IDS, split, "-t", target.id, "--", *BLANK]
+            answer = server.run(make, ["select-layout", "-t", target.window_id, "tiled"], folder=folder)
+            ids = ids_in(answer.stdout)
             if ids is not None:
                 return ids[2]
             if not answer.says(*NO_ROOM):
@@ -180,35 +190,68 @@ class TmuxServer:
             hint="Call again when a child has ended, or from a larger terminal.",
         )
 
-    def _start(self, session_id: str, pane_id: str, tag: str, program: "Program", *, fresh: bool = False) -> bool:
-        """Run the program in a blank or a dead pane; False if a dead one is in use again, or gone."""
-        from codestrator.world.panes import shown
+    def _first(self, session_id: str, tag: str, window: str, folder: str) -> str:
+        """The pane of a new window; it moves to one that another process made of that name at the same time."""
+        server = self._server()
+        passing = _passing_name()
+        answer = server.run(
+            ["new-window", "-d", "-P", "-F", IDS, "-t", f"{session_id}:", "-n", passing, "--", *BLANK],
+            # Marked as it is made: of two, the one made later then sees the other.
+            ["set-option", "-w", "-t", f"{session_id}:={passing}", WINDOW_TAG, tag],
+            ["rename-window", "-t", f"{session_id}:={passing}", window],
+            folder=folder,
+        )
+        ids = ids_in(answer.stdout)
+        if ids is None:
+            raise answer.failure("new-window")
+        _, window_id, pane_id = ids
+        try:
+            # By id once more: a hook of the user's may have given it another name.
+            server.must(["rename-window", "-t", window_id, window], *ours(window_id, tag))
+            rows = self._in_window(session_id, tag, window)
+            if rows and rows[0].window_id != window_id:
+                target = largest(rows)
+                join = ["join-pane", "-d", "-s", pane_id, "-t", target.id]
+                server.run(join, ["select-layout", "-t", target.window_id, "tiled"])  # without room it stays
+        except CodestratorError:
+            server.cmd("kill-pane", target=pane_id)
+            raise
+        return pane_id
 
+    def _in_window(self, session_id: str, tag: str, window: str) -> list[Row]:
+        """The panes of our window of that name; of two that were made at the same time, of the older one."""
+        sought = (session_id, window, tag)
+        rows = [row for row in self._server().listed() if (row.session_id, row.window, row.window_tag) == sought]
+        oldest = min((row.window_id for row in rows), key=number, default="")
+        return [row for row in rows if row.window_id == oldest]
+
+    def _start(self, session_id: str, pane_id: str, tag: str, program: Program, *, fresh: bool = False) -> bool:
+        """Run the program in a blank or a dead pane; False if a dead one is in use again, or gone."""
         server = self._server()
         # The folder goes by an option, whose value tmux inserts without looking into it.
         start = ["respawn-pane", *(["-k"] if fresh else []), "-t", pane_id, "-c", f"#{{{FOLDER}}}", *program.marks]
+        # A terminal's input and output wait until all of these have run.
         answer = server.run(
             ["set-option", "-t", session_id, FOLDER, program.folder],
-            # Nothing reaches the program before the last of these has run.
-            [*start, *(["--", *program.command] if program.command else [])],
             ["set-option", "-p", "-t", pane_id, "remain-on-exit", "on"],
             ["set-option", "-p", "-t", pane_id, PANE_TAG, tag],
+            [*start, "--", *program.command],
             ["select-pane", "-t", pane_id, f"-T{shown(program.title) or '-'}"],
             ["select-pane", "-t", pane_id, "-d" if program.view_only else "-e"],
             ["clear-history", "-t", pane_id],
         )
-        if not fresh and answer.says("still active", "can't find"):
+        if not fresh and answer.says("still active", "no such pane", "can't find"):
             return False
         if answer.returncode:
             raise answer.failure("respawn-pane")
         return True
 
-    def _row(self, pane_id: str, tag: str) -> "Row | None":
+    def _row(self, pane_id: str, tag: str) -> Row | None:
         if shutil.which("tmux") is None:
             return None
         return next((row for row in self._server().listed() if (row.id, row.tag) == (pane_id, tag)), None)
 
-    def _own(self, pane_id: str, tag: str) -> "Row":
+    def _own(self, pane_id: str, tag: str) -> Row:
         row = self._row(pane_id, tag)
         if row is None:
             raise NotFound(
@@ -221,24 +264,25 @@ class TmuxServer:
 
     def pane(self, pane_id: str, tag: str) -> Pane | None:
         row = self._row(pane_id, tag)
-        if row is None:
-            return None
-        dead = row.dead == "1"
-        status = int(row.status) if row.status else 128 + int(row.signal) if row.signal.isdigit() else None
-        return Pane(
-            row.id, row.session, row.window, int(row.pid or 0), dead, status if dead else None, row.input_off == "1"
-        )
+        if row is not None and row.as_pane().dead and row.as_pane().status is None:
+            self._reap()
+            row = self._row(pane_id, tag)
+        return None if row is None else row.as_pane()
+
+    def _reap(self) -> None:
+        """Have tmux look for programs that ended: it misses one now and then until the next."""
+        answer = self._server().run(["display-message", "-p", "#{pid}"])
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            os.kill(int(answer.stdout[0]), signal.SIGCHLD)
 
     def capture(self, pane_id: str, tag: str, lines: int) -> str:
-        from codestrator.world.panes import printable
-
         row = self._own(pane_id, tag)
         # A line that is joined again may have been several on the screen.
         answer = self._server().must(["capture-pane", "-p", "-J", "-t", row.id, "-S", str(-4 * lines)])
-        shown = [printable(line) for line in answer.stdout]
-        while shown and not shown[-1]:
-            shown.pop()
-        return "\n".join(shown[-lines:])
+        found = [printable(line) for line in answer.stdout]
+        while found and not found[-1]:
+            found.pop()
+        return "\n".join(found[-lines:])
 
     def end_pane(self, pane_id: str, tag: str) -> bool:
         row = self._row(pane_id, tag)
@@ -261,7 +305,7 @@ class TmuxServer:
                 expected="running",
             )
         server = self._server()
-        name = f"codestrator-{os.urandom(6).hex()}"
+        name = _passing_name()
         closed = row.input_off == "1"
         server.must(["load-buffer", "-b", name, "-"], stdin=plain)
         try:
@@ -279,40 +323,14 @@ class TmuxServer:
 
     def foreground(self, pane_id: str, tag: str) -> str | None:
         row = self._row(pane_id, tag)
-        return (row.program or None) if row is not None and row.dead != "1" else None
+        return self._program(row.id) if row is not None and row.dead != "1" else None
+
+    def _program(self, pane_id: str) -> str | None:
+        """Asked on its own: a program that chooses its name could else pass for the row of another pane."""
+        answer = self._server().run(["display-message", "-p", "-t", pane_id, "#{pane_current_command}"])
+        return one_line(" ".join(answer.stdout)) or None if not answer.returncode else None
 
 
-def _numbered(name: str, most: int) -> Iterator[str]:
-    yield name
-    yield from (f"{name}-{number}" for number in range(2, most + 1))
-
-
-def _ids(lines: Sequence[str]) -> tuple[str, str, str] | None:
-    """Session, window and pane as tmux printed them, beside which a hook of the user's may have printed, too."""
-    for line in lines:
-        found = _IDS.fullmatch(line)
-        if found:
-            return found[1], found[2], found[3]
-    return None
-
-
-def _ours(window_id: str, tag: str) -> list[list[str]]:
-    """What makes a window ours: it keeps its name, and tells its panes apart by their titles."""
-    options = {
-        WINDOW_TAG: tag,
-        "automatic-rename": "off",
-        "allow-rename": "off",
-        "pane-border-status": "top",
-        "pane-border-format": " #{pane_title} ",
-    }
-    return [["set-option", "-w", "-t", window_id, name, value] for name, value in options.items()]
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        found = one_line(name)[:200]
-        raise InvalidParams(
-            f"'{found}' is no name for a tmux session or window, expected letters, digits, '-' and '_'",
-            hint="Give a name of letters, digits, '-' and '_'.",
-            found=found,
-        )
+def _passing_name() -> str:
+    """A name that nothing else has, for as long as a command takes."""
+    return f"codestrator-{os.urandom(6).hex()}"
