@@ -126,11 +126,20 @@ def _let_go() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-@verb("status", click.Option(["--check"], is_flag=True, help="Exit 6 if something needs a person."))
-def status(context: Context, check: bool) -> None:
+@verb(
+    "status",
+    click.Option(["--check"], is_flag=True, help="Exit 6 if something needs a person."),
+    click.Option(["--follow"], is_flag=True, help="Stay, and draw it anew whenever something moves."),
+)
+def status(context: Context, check: bool, follow: bool) -> None:
     """One screen: who works where on what, what needs you, what to call next."""
     from codestrator.edges import verbs
 
+    if follow:
+        from codestrator.edges import screens
+
+        gc.enable()
+        screens.follow(lambda: verbs.status(context), context.world, coloured=context.coloured())
     found = verbs.status(context)
     if check and context.json:
         verbs.check(found)

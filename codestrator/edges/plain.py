@@ -19,11 +19,22 @@ COLUMNS = {
     "inbox.pending": ("id", "sender_thread_id", "text"),
     "status.cases": ("id", "status", "steps", "title", "owner_session_id"),
     "status.needs": ("what", "call"),
+    "status.children": ("id", "status", "turn", "title", "progress", "case_id"),
+    "thread.child.list": (
+        "thread.id",
+        "thread.role",
+        "thread.status",
+        "thread.title",
+        "last_report.progress",
+        "case_id",
+    ),
+    "thread.directive.list": ("directive_id", "thread_id", "mode", "state", "text"),
 }
 MOST_COLUMNS = 7
 # The parts of the status: where it lies in the result, its heading, and the columns it has.
 SECTIONS = (
     ("sessions", "Sessions", "session.list"),
+    ("children", "Children at work", "status.children"),
     ("cases", "Cases in work", "status.cases"),
     ("locks", "Locks", "lock.list"),
     ("needs", "Needs you", "status.needs"),

@@ -15,9 +15,41 @@ def status(context: Context) -> dict[str, Any]:
     sessions = context.call("session.list", {"limit": SHOWN})["items"]
     cases = [_case(one) for state in ("in_progress", "blocked") for one in _cases(context, state)]
     locks = context.call("lock.list", {"limit": SHOWN})["items"]
-    needs = [*_suspended(sessions), *_blocked(cases)]
+    children = _children(context)
+    needs = [*_suspended(sessions), *_blocked(cases), *_asking(children)]
     context.method = "status"
-    return {"sessions": sessions, "cases": cases, "locks": locks, "needs": needs, "next": _calls(sessions, cases)}
+    found = {"sessions": sessions, "children": children, "cases": cases, "locks": locks, "needs": needs}
+    return found | {"next": _calls(sessions, cases)}
+
+
+def _children(context: Context) -> list[dict[str, Any]]:
+    """The children at work, of all sessions."""
+    from codestrator.records import THREAD_ENDED, Thread
+
+    tx = context.tx()
+    rows = [row for row in tx.rows(Thread) if row.parent_thread_id and row.status not in THREAD_ENDED]
+    found = []
+    for session_id in dict.fromkeys(row.session_id for row in rows):
+        given = {"session_id": session_id, "include_root": False, "limit": SHOWN}
+        for one in context.call("thread.child.list", given)["items"]:
+            thread = one["thread"]
+            if thread["status"] not in THREAD_ENDED:
+                known = ("id", "status", "title", "role", "turn", "progress", "blocker", "session_id")
+                seen = {name: thread[name] for name in known if name in thread}
+                found.append(seen | ({"case_id": one["case_id"]} if "case_id" in one else {}))
+    return found
+
+
+def _asking(children: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Children that wait for a word of their root."""
+    return [
+        {
+            "what": f"'{one['id']}' waits" + (f": {one['blocker']}" if one.get("blocker") else " for an answer"),
+            "call": f"git codestrator thread child status --thread-id {one['id']}",
+        }
+        for one in children
+        if one["status"] == "waiting"
+    ]
 
 
 def _cases(context: Context, state: str) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ STATUS: dict[str, Any] = {
     ],
     "cases": [{"id": "case-5d0g8v3k6m", "status": "blocked", "title": "[bold]Refresh[/bold]", "steps": "1/3"}],
     "locks": [],
+    "children": [{"id": "thr-2b7y4j9s1c", "status": "waiting", "turn": 3, "title": "Refresh", "progress": "2 of 3"}],
     "needs": [{"what": "'ses-7k2m9q4d1x' fell silent", "call": "git codestrator resume ses-7k2m9q4d1x"}],
     "next": ["git codestrator brief"],
 }
@@ -38,7 +39,7 @@ def shown(method: str, result: dict[str, Any], *, coloured: bool = False, width:
 
 def test_a_status_names_who_works_what_is_blocked_and_what_to_call() -> None:
     text = shown("status", STATUS)
-    for part in ("ses-7k2m9q4d1x", "suspended", "case-5d0g8v3k6m", "blocked", "1/3", "git codestrator brief"):
+    for part in ("ses-7k2m9q4d1x", "suspended", "case-5d0g8v3k6m", "blocked", "1/3", "2 of 3", "git codestrator brief"):
         assert part in text
     assert "Locks" not in text
 
