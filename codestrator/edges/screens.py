@@ -45,7 +45,12 @@ def show(method: str, result: Mapping[str, Any], *, coloured: bool, console: Con
 def follow(look: Callable[[], Mapping[str, Any]], world: "LocalWorld", *, coloured: bool) -> None:
     """Draw the status anew whenever state or lock book moves, and now and then for what only lives beside them."""
     console = Console(no_color=not coloured, highlight=False)
-    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+    if not console.is_terminal or console.is_dumb_terminal:
+        while True:
+            console.print(status(look()))
+            while not world.wait_for_change(REDRAW_SECONDS):
+                pass
+    with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             live.update(status(look()), refresh=True)
             world.wait_for_change(REDRAW_SECONDS)

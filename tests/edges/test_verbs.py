@@ -103,7 +103,8 @@ def test_on_a_terminal_undo_asks_and_no_means_no(root: Actor, operator: Actor) -
         operator("task.get", task_id=task)
 
 
-def test_a_followed_status_is_drawn_anew_when_the_state_moves(root: Actor) -> None:
+@pytest.mark.parametrize("kind", ["xterm", "dumb"])
+def test_a_followed_status_is_drawn_anew_when_the_state_moves(root: Actor, kind: str) -> None:
     master, terminal = os.openpty()
     command = [sys.executable, "-m", "codestrator", "--repo", str(root.world.repo), "status", "--follow"]
     seen = ""
@@ -114,7 +115,8 @@ def test_a_followed_status_is_drawn_anew_when_the_state_moves(root: Actor) -> No
             assert select.select([master], [], [], 60)[0], f"'{words}' is not in: {seen}"
             seen += os.read(master, 65536).decode("utf-8", "replace")
 
-    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+    env = os.environ | {"TERM": kind, "COLUMNS": "140"}
+    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=env) as process:
         try:
             until("Fix the login")
             assert "src/login.py" not in seen
