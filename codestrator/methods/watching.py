@@ -34,7 +34,7 @@ class WaitStatus(Params, frozen=True, kw_only=True):
     thread_id: ThreadId
     target_statuses: Annotated[tuple[str, ...], Meta(description="of a thread or its provider")]
     timeout_seconds: Annotated[int, Meta(ge=0, description="at most 50")] = 45
-    since_turn: Annotated[int | None, Meta(ge=0, description="only a later turn counts")] = None
+    since_turn: Annotated[int, Meta(ge=0, description="only a later turn counts")] | None = None
 
 
 class AttachInfo(Params, frozen=True, kw_only=True):
