@@ -45,7 +45,7 @@ def tools(role: str) -> list[Tool]:
 
 
 def _tool(group: Group, role: str) -> Tool | None:
-    allowed = [method for method in group.methods if registry.may_call(role, method.name)]
+    allowed = [method for method in group.methods if table.may_call(role, method.name)]
     if not allowed:
         return None
     lines = signatures.lines([(method.name, registry.shapes(method.name)) for method in allowed if method.does])
