@@ -18,6 +18,7 @@ from mcp import Client, StdioServerParameters
 from rich.console import Console
 from rich.markup import escape
 
+from codestrator.edges import demo_children
 from codestrator.errors import External
 from codestrator.world import open_world
 
@@ -36,6 +37,7 @@ def run(*, keep: bool = False, source: Path | None = None, console: Console | No
         asyncio.run(stage.play())
         stage.farewell(keep)
     finally:
+        stage.end_tmux()
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
     return stage.repo if keep else None
@@ -136,6 +138,7 @@ class Stage:
         self.repo = folder / "clone"
         self.console = console
         self.begun = time.perf_counter()
+        self.tmux = shutil.which("tmux") is not None
 
     def line(self, who: str, text: str) -> None:
         colour = COLOURS.get(who, "white")
@@ -165,6 +168,14 @@ class Stage:
             git(self.repo, "commit", "-qm", "a small shop")
             self.line("git", f"no repository here, so a small sample in {self.repo}")
         self._identity()
+        git(self.repo, "config", "codestrator.tmuxSocket", str(self.folder / "tmux"))  # not the user's own server
+
+    def end_tmux(self) -> None:
+        """End the demo's own tmux server; it may be gone already."""
+        if self.tmux:
+            subprocess.run(
+                ["tmux", "-S", str(self.folder / "tmux"), "kill-server"], capture_output=True, check=False, timeout=10
+            )
 
     def _identity(self) -> None:
         """Commits need a name; one of the demo's own where the user has none."""
@@ -182,6 +193,7 @@ class Stage:
             await self.locks(alice, bob, first, second)
             bob = await self.killed(bob, second)
             await self.finish(alice, bob, first, second)
+            await demo_children.play(self, alice)
             await self.merge(alice)
         finally:
             await asyncio.gather(alice.stop(), bob.stop())
