@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from codestrator.methods.spawning import Order
 
 READY_SECONDS = 30
+LEAVE_SECONDS = 6
 STARTED = ("running", "waiting", "interrupted")
 
 
@@ -194,7 +195,6 @@ def _replace(flow: Flow, old: Thread, directive: Directive | None, new_id: str, 
             hint="Send the directive again.",
             program="codestrator runner",
         )
-    stopping.put_down(flow, old.id)
 
     def publish(tx: Tx) -> None:
         thread = tx.require(Thread, old.id)
@@ -204,4 +204,6 @@ def _replace(flow: Flow, old: Thread, directive: Directive | None, new_id: str, 
         if thread.status not in THREAD_ENDED:
             children.end(tx, thread, "stopped", reason=f"replaced by '{new_id}'")
 
-    flow.transact(publish, old.id)
+    flow.transact(publish, old.id)  # with that its claim is free, and its runner ends by itself
+    waiting.first(flow, LEAVE_SECONDS, lambda tx: True if not tx.live.held(old.id) else None)
+    stopping.put_down(flow, old.id)

@@ -1,5 +1,7 @@
 """A child's runner and the state: what it reports, what it is told, and how it learns that something has moved."""
 
+import contextlib
+import re
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,12 +9,15 @@ from typing import Any, NamedTuple
 from codestrator import registry, seats, threadfiles
 from codestrator.calls import Seat
 from codestrator.clock import rfc3339
+from codestrator.errors import CodestratorError
 from codestrator.records import THREAD_ENDED, Thread
 from codestrator.runner.agent import Events
 from codestrator.threadfiles import ThreadFile
 from codestrator.world import LocalWorld
 
-WATCH_SECONDS = 30.0
+LOOK_SECONDS = 0.2
+# A line at which a program waits for words: a short one that ends as prompts do.
+PROMPT = re.compile(r"^.{0,60}[>$#%\u276f\u203a\u00bb:?]\s*$")
 
 
 class Moved(NamedTuple):
@@ -51,18 +56,33 @@ class Channel:
     def ended(self) -> bool:
         return self.thread().status in THREAD_ENDED
 
-    def directives(self) -> list[dict[str, Any]]:
-        """What was sent and not yet taken, oldest first."""
-        found: list[dict[str, Any]] = self.call("thread.directive.list", state=["queued"])["items"]
+    def directives(self, state: str) -> list[dict[str, Any]]:
+        """What was sent and is in that state, oldest first."""
+        found: list[dict[str, Any]] = self.call("thread.directive.list", state=[state])["items"]
         return found
+
+    def paste(self, words: str) -> bool:
+        """Paste into the child's pane if what it shows last is a prompt; whether that was done."""
+        pane, tmux = self.thread().tmux_pane_id, self.world.tmux
+        if pane is None or self.world.tmux.pane(pane, self.file.tmux_tag) is None:
+            return False
+        lines = [line for line in tmux.capture(pane, self.file.tmux_tag, 20).splitlines() if line.strip()]
+        if not lines or not PROMPT.search(lines[-1]):
+            return False
+        tmux.paste(pane, self.file.tmux_tag, words)
+        return True
 
     def watch(self, events: Events) -> None:
         """Put `Moved` into the queue whenever the state or the lock book moves."""
 
         def watching() -> None:
-            while not self._over.is_set():
-                if self.world.wait_for_change(WATCH_SECONDS):
-                    events.put(Moved())
+            seen: object = None
+            while not self._over.wait(LOOK_SECONDS):
+                with contextlib.suppress(CodestratorError):  # the driver meets the same, and knows what to do
+                    tips = self.world.store.tips()
+                    if tips != seen:
+                        seen = tips
+                        events.put(Moved())
 
         threading.Thread(target=watching, name="watch", daemon=True).start()
 

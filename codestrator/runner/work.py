@@ -11,7 +11,8 @@ from codestrator.runner.agent import AgentSettings
 from codestrator.runner.channel import Channel
 from codestrator.runner.prompt import Assignment, Author, Quoted, Titled, assemble
 
-OPEN = ("todo", "in_progress")
+OPEN = ("todo", "in_progress", "blocked")
+PASSED = ("done", "skipped")
 IDLE_SECONDS = 600.0
 
 
@@ -92,7 +93,7 @@ class Work:
             sandbox=str(override.get("sandbox") or "workspace-write"),
             writable_roots=self._roots(folder),
             mcp_command=[
-                sys.executable, "-m", "codestrator", "--repo", self.file.repo, "mcp", "--thread-file", str(place),
+                sys.executable, "-P", "-m", "codestrator", "--repo", self.file.repo, "mcp", "--thread-file", str(place),
             ],
             override=override,
             idle_seconds=_number(override.get("idle_seconds"), IDLE_SECONDS),
@@ -116,14 +117,18 @@ class Work:
         with place.open("a", encoding="utf-8", errors="replace") as file:
             file.write(line + "\n")
 
-    def unfinished(self) -> tuple[Titled, list[Titled]] | None:
-        """The case that the thread has in work, with its steps not yet done; None where it has none."""
+    def unfinished(self, *, scope: bool) -> tuple[Titled, list[Titled]] | None:
+        """The first case that the thread has in work, or with `scope` was spawned for, with its steps not yet done."""
         tx = self.channel.world.store.read()
-        for row in tx.where(Task, owner_thread_id=self.thread.id, status="in_progress"):
-            case = tx.require(Task, row.id)
-            steps = sorted(case.steps.items(), key=lambda one: one[1].order)
-            left = [Titled(f"{case.id}.{n}", one.title) for n, one in steps if one.status not in ("done", "skipped")]
-            return Titled(case.id, case.title), left
+        found = {row.id: row for row in tx.where(Task, owner_thread_id=self.thread.id, level="case")}
+        if scope:
+            found |= {one: tx.require(Task, one) for one in self.thread.scope_case_ids}
+        for case in (tx.require(Task, one) for one in found):
+            others = case.claim is not None and case.claim.thread_id != self.thread.id
+            if case.status in OPEN and not others:
+                steps = sorted(case.steps.items(), key=lambda one: one[1].order)
+                left = [Titled(f"{case.id}.{n}", one.title) for n, one in steps if one.status not in PASSED]
+                return Titled(case.id, case.title), left
         return None
 
 
