@@ -76,9 +76,7 @@ class CodexBridge(MCPServer):
         self._tell = tell
         self._heard: Events = queue.SimpleQueue()
         model = settings.override.get("codex_model")
-        self._codex = Conversations(
-            replace(settings, instructions="", model=str(model) if model else None), self._heard
-        )
+        self._codex = Conversations(replace(settings, model=str(model) if model else None), self._heard)
         self._hands = ThreadPoolExecutor(1, "codex")  # what blocks is done by it, one thing after another
         self._one = asyncio.Lock()
         self._end: asyncio.Future[TurnEnded | Gone] | None = None
@@ -185,7 +183,7 @@ class CodexBridge(MCPServer):
             self._codex.go_on(call.conversation)
         else:
             prompt = self._placed(call)
-            self._codex.begin_anew(_chosen(call, self._settings.sandbox))
+            self._codex.begin_anew(_chosen(call, self._settings))
         if cut.is_set() or self._closing:
             self._heard.put(TurnEnded("interrupted"))
             return
@@ -233,8 +231,9 @@ def _schema(kind: type[Start] | type[Reply]) -> dict[str, Any]:
     return schema | ({"$defs": shapes} if shapes else {})
 
 
-def _chosen(call: Start, most: str) -> dict[str, Any]:
-    """What a conversation is begun with, in the app-server's words."""
+def _chosen(call: Start, settings: AgentSettings) -> dict[str, Any]:
+    """What a conversation is begun with, in the app-server's words; the guide goes to each."""
+    most = settings.sandbox
     if call.sandbox and SANDBOXES.index(call.sandbox) > SANDBOXES.index(most):
         raise Forbidden(
             f"codex: sandbox '{call.sandbox}' allows more than this agent was given, expected at most '{most}'",
@@ -246,7 +245,8 @@ def _chosen(call: Start, most: str) -> dict[str, Any]:
         "sandbox": call.sandbox,
         "config": msgspec.to_builtins(call.config) if call.config else None,
         "baseInstructions": call.base_instructions,
-        "developerInstructions": call.developer_instructions,
+        "developerInstructions": call.developer_instructions
+        and "\n\n".join(filter(None, (settings.instructions, call.developer_instructions))),
     }
     return {name: value for name, value in chosen.items() if value}
 

@@ -1,4 +1,7 @@
-"""An agent of the OpenAI Agents SDK that leads one Codex, which it holds as a tool."""
+"""An agent of the OpenAI Agents SDK that leads one Codex, which it holds as a tool.
+
+Its own instructions are those of its role file; the guide of its role is Codex's, which does the work.
+"""
 
 import asyncio
 import threading
@@ -14,7 +17,7 @@ from agents.exceptions import MaxTurnsExceeded
 from agents.mcp import MCPServerManager, MCPServerStdio, create_static_tool_filter
 from agents.models.openai_provider import OpenAIProvider
 
-from codestrator import text
+from codestrator import guides, table, text
 from codestrator.errors import CodestratorError, External, InvalidParams
 from codestrator.runner.agent import AgentSettings, Event, Events, Gone, Said, Tokens, TurnEnded, TurnStarted
 from codestrator.runner.bridge import CodexBridge
@@ -101,6 +104,7 @@ class Life:
         self._settings = settings
         self._tell = tell
         self._environment = surroundings(settings.environment)
+        self._role = guides.role_file(self._environment.get("CODESTRATOR_THREAD_ROLE") or table.WORKER)
         self._model_calls = _model_calls(settings.override)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[Any] | None = None
@@ -155,9 +159,9 @@ class Life:
         except BaseExceptionGroup as group:
             raise _bad_start(group) from None
         self._agent = Agent(
-            name="codestrator",
-            instructions=self._settings.instructions,
-            model=self._settings.model or self._environment.get("OPENAI_DEFAULT_MODEL") or None,
+            name=self._role.display_name,
+            instructions=self._role.instructions,
+            model=self._settings.model or self._role.model or self._environment.get("OPENAI_DEFAULT_MODEL") or None,
             mcp_servers=[self._bridge, *self._servers.active_servers],
         )
 

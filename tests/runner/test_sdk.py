@@ -16,6 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from codestrator.errors import External, InvalidParams
+from codestrator.guides import role_file
 from codestrator.runner.agent import Agent, Event, Gone, Said, Tokens, TurnEnded, TurnStarted
 from tests.conftest import ended
 from tests.runner.codexes import MARK, Ears, all_ended, codex_home, marked, real_codex, settings_for
@@ -98,6 +99,7 @@ def led(ears: Ears, repo: Path, sealed: Path) -> Iterator[Lead]:
         program = real_codex()
         model = kind(lead, codex)
         environment = codex_home(sealed, model.url) | {"OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "none"}
+        environment |= chosen.pop("environment_too", {})
         settings = settings_for(ears, [program], repo, environment)
         chosen = {"sandbox": "danger-full-access", "model": LEAD} | chosen
         agent = sdk.SdkAgent(replace(settings, **chosen), ears.events)
@@ -124,20 +126,20 @@ def test_codex_edits_a_file_and_the_next_turn_goes_on_in_its_conversation(led: L
             say("hello, it says"),
         ],
         [shell("echo hello > hello.txt"), say("wrote hello.txt"), say("I wrote hello")],
-        instructions="You lead one Codex.",
+        instructions="You are the worker.",
     )
     assert one.turn("have hello written") == TurnEnded("completed", "it is written")
     assert (repo / "hello.txt").read_text(encoding="utf-8") == "hello\n"
     assert one.turn("and what is in it?") == TurnEnded("completed", "hello, it says")
 
     first, *_, last = one.model.by_lead
-    assert first["instructions"] == "You lead one Codex."
+    assert first["instructions"] == role_file("worker").instructions
     assert {tool["name"] for tool in first["tools"]} == {"codex", "codex-reply"}
     assert "have hello written" in str(last["input"]) and "it is written" in str(last["input"])
     assert [told.partition("\n")[0] for told in outputs(last)] == ["wrote hello.txt", "I wrote hello"]
     asked = str(one.model.by_codex[-1]["input"])
     assert "write hello" in asked and "wrote hello.txt" in asked and "what did you write?" in asked
-    assert "You lead one Codex." not in asked
+    assert "You are the worker." in asked
 
     assert [event.turn_id for event in ears.rest() if isinstance(event, TurnStarted)] == ["turn-1", "turn-2"]
     for words in ("> codex: write hello", "$ echo hello > hello.txt", "wrote hello.txt", "it is written"):
@@ -255,9 +257,11 @@ def test_several_conversations_are_kept_apart(led: Lead) -> None:
             say("three apples"),
         ],
         [say("three"), say("five"), say("three, as I said")],
+        instructions="You count.",
     )
     assert one.turn("count").outcome == "completed"
     apples, pears, again = (str(sent["input"]) for sent in one.model.by_codex)
+    assert all("You count." in asked for asked in (apples, pears, again))
     assert "Count twice." in pears and "apples" not in pears
     assert "count apples" in again and "pears" not in again and "Count twice." not in again
     assert "Count twice." not in apples
@@ -377,6 +381,12 @@ def test_words_that_stream_are_said_line_by_line_and_once(led: Lead, ears: Ears)
     one = led([say("One line\nand another")], kind=Streaming)
     assert one.turn("speak").message == "One line\nand another"
     assert [event.text for event in ears.rest() if isinstance(event, Said)] == ["One line", "and another"]
+
+
+def test_the_role_decides_how_codex_is_led(led: Lead, ears: Ears) -> None:
+    one = led([say("verdict")], environment_too={"CODESTRATOR_THREAD_ROLE": "merge-reviewer"})
+    assert one.turn("review").outcome == "completed"
+    assert one.model.by_lead[0]["instructions"] == role_file("merge-reviewer").instructions
 
 
 def test_a_server_of_tools_that_does_not_come_up_is_a_bad_start_that_leaves_nothing(led: Lead, ears: Ears) -> None:
