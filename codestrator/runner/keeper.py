@@ -17,11 +17,14 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 PR_SET_CHILD_SUBREAPER = 36
-GRACE_SECONDS = 1.0
-KILL_SECONDS = 2.0
+GRACE_SECONDS = 0.7
+LEFT_SECONDS = 0.8
+KILL_SECONDS = 1.0
+SWEEP_SECONDS = 1.0
 LOOK_SECONDS = 0.02
 NOT_STARTED = 127  # as a shell says it
 
@@ -32,6 +35,7 @@ class Keeper:
     def __init__(self, control: int, command: list[str]) -> None:
         self.status: int | None = None
         self._control = control
+        self._sweeps_until = 0.0  # what is being ended now leaves orphans a moment later
         self._woken, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -47,7 +51,10 @@ class Keeper:
         poll.register(self._control, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
         while self.status is None:
-            for descriptor, _ in poll.poll():
+            sweeps = time.monotonic() < self._sweeps_until
+            if sweeps:
+                self._end_orphans()
+            for descriptor, _ in poll.poll(LOOK_SECONDS * 1000 if sweeps else None):
                 if descriptor == self._woken:
                     self._signalled(os.read(self._woken, 64))
                 elif self.status is None:
@@ -63,8 +70,9 @@ class Keeper:
         if order == b"i":
             os.kill(self._program, signal.SIGINT)
         elif order == b"o":
-            self._end_orphans()
+            self._sweeps_until = time.monotonic() + SWEEP_SECONDS
         elif order == b"k":
+            _kill([self._program])
             self._end_all()
         else:
             self._end()
@@ -72,12 +80,15 @@ class Keeper:
     def _end(self) -> None:
         """The program may end tidily, for a moment."""
         os.kill(self._program, signal.SIGTERM)
-        end = time.monotonic() + GRACE_SECONDS
-        while self.status is None and time.monotonic() < end:
-            self._rest()
+        self._rest_until(lambda: self.status is not None, GRACE_SECONDS)
+        _kill([self._program])
         self._end_all()
 
     def _end_all(self) -> None:
+        """The program is over or about to be; servers that it used may end tidily too."""
+        left = descendants(os.getpid())
+        _kill([pid for pid in left if pid != self._program], signal.SIGTERM)
+        self._rest_until(lambda: not descendants(os.getpid()), LEFT_SECONDS)
         end = time.monotonic() + KILL_SECONDS
         while (left := descendants(os.getpid())) and time.monotonic() < end:
             _kill(left)
@@ -89,6 +100,11 @@ class Keeper:
         for child in children().get(os.getpid(), ()):
             if child != self._program:
                 _kill([child, *descendants(child)])
+
+    def _rest_until(self, over: Callable[[], bool], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not over() and time.monotonic() < end:
+            self._rest()
 
     def _rest(self) -> None:
         """Until something ends, for a moment at most."""
@@ -143,10 +159,10 @@ def _asked() -> list[tuple[int, int]]:
     return [(int(row[0]), int(row[1])) for row in rows if len(row) == 3 and not row[2].startswith(b"Z")]
 
 
-def _kill(pids: list[int]) -> None:
+def _kill(pids: list[int], number: signal.Signals = signal.SIGKILL) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 def _start(command: list[str]) -> int:

@@ -15,15 +15,18 @@ from pathlib import Path
 
 from codestrator import text
 from codestrator.errors import External
+from codestrator.runner.leftovers import end_marked
 
 KEEPER = str(Path(__file__).with_name("keeper.py"))
+MARK = "CODESTRATOR_AGENT"
 # A line of Codex holds at most a conversation's history; what is longer is not from a program in its right mind.
 LINE_BYTES = 32 * 1024 * 1024
 LOGGED_CHARACTERS = 4000
 TAIL_LINES = 20
-WRITE_SECONDS = 10.0
-LEAVE_SECONDS = 1.5
-KEEPER_SECONDS = 3.2
+WRITE_SECONDS = 30.0
+LOOK_SECONDS = 0.2
+LEAVE_SECONDS = 1.2
+KEEPER_SECONDS = 3.0
 
 
 class Over(Exception):
@@ -51,7 +54,9 @@ class Program:
         self._on_line, self._on_end, self._wire = on_line, on_end, wire
         self._writing = threading.Lock()
         self._said: deque[str] = deque(maxlen=TAIL_LINES)
-        given = surroundings(environment)
+        mark = os.urandom(8).hex()
+        self._mark = f"{MARK}={mark}"
+        given = surroundings(environment) | {MARK: mark}
         expect_there(command, folder, given)
         self._ordering = threading.Lock()
         self._ended = self._vouched = self._written_off = False
@@ -95,13 +100,22 @@ class Program:
             if stdin is None or stdin.closed:
                 raise Over
             try:
-                _write_all(stdin.fileno(), data)
+                self._write_all(stdin.fileno(), data)
             except TimeoutError as error:
                 self.kill()  # half a line was perhaps written: nothing that follows could be understood
                 raise Over from error
-            except OSError as error:
-                self._order(b"k")  # it hears no more: its end, if it is not here already, is its own doing
+            except OSError as error:  # it hears no more: it has ended, or will
                 raise Over from error
+
+    def _write_all(self, descriptor: int, data: bytes) -> None:
+        end = time.monotonic() + WRITE_SECONDS
+        rest = memoryview(data)
+        while rest:
+            if self._written_off or time.monotonic() > end:
+                raise TimeoutError
+            if select.select([], [descriptor], [], LOOK_SECONDS)[1]:
+                with contextlib.suppress(BlockingIOError):
+                    rest = rest[os.write(descriptor, rest[:65536]) :]
 
     def end_input(self) -> None:
         with self._writing, contextlib.suppress(OSError):
@@ -126,8 +140,11 @@ class Program:
         self.end_input()
         for seconds, harder in ((LEAVE_SECONDS, self._let_go), (KEEPER_SECONDS, self._kill_group), (0.3, _nothing)):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return self._process.wait(seconds)
+                self._process.wait(seconds)
+                break
             harder()
+        if self._waiter.ident:
+            self._waiter.join(0.5)
         return self._process.poll()
 
     def _order(self, letter: bytes) -> None:
@@ -176,6 +193,7 @@ class Program:
         for thread in (self._reader, self._listener):  # what it said last; an heir of its streams may hold them open
             thread.join(LEAVE_SECONDS)
         self._let_go()
+        end_marked(self._mark)
         with self._ordering:
             self._ended = True
             news = self._vouched and not self._written_off
@@ -233,16 +251,6 @@ def _spawn(
     finally:
         os.close(orders)
     return process, control
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    end = time.monotonic() + WRITE_SECONDS
-    rest = memoryview(data)
-    while rest:
-        if not select.select([], [descriptor], [], max(0.0, end - time.monotonic()))[1]:
-            raise TimeoutError
-        with contextlib.suppress(BlockingIOError):
-            rest = rest[os.write(descriptor, rest[:65536]) :]
 
 
 def _nothing() -> None:
