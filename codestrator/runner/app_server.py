@@ -1,5 +1,6 @@
 """An agent on `codex app-server`: one process for one child, started in the child's folder."""
 
+import shlex
 import time
 from contextlib import suppress
 from typing import Any
@@ -10,12 +11,12 @@ from codestrator.runner import codex, saying
 from codestrator.runner.agent import AgentSettings, Events, Tokens, TurnEnded
 from codestrator.runner.program import Over, Program
 from codestrator.runner.rpc import Ears, Json, Refusal, Rpc, Silence
-from codestrator.runner.turns import Turns
+from codestrator.runner.turns import Asked, Turns
 
 INITIALIZE_SECONDS = 30.0
 OPEN_SECONDS = codex.MCP_STARTUP_SECONDS + 30.0  # the thread waits for our MCP server
 BEGIN_SECONDS = 30.0
-CANCEL_SECONDS = 7.0
+CANCEL_SECONDS = 6.0
 CLEAN_SECONDS = 1.0
 KILLED_SECONDS = 1.0
 AGAIN_SECONDS = 0.2
@@ -41,7 +42,7 @@ class AppServerAgent:
         self._program: Program | None = None  # the newest, up or not
         self._thread = ""
         self._turn = ""
-        self._spoken = False  # only then the thread is on disk
+        self._asked = Asked()
         self._last_message = ""
 
     def start(self) -> None:
@@ -56,11 +57,11 @@ class AppServerAgent:
             self._turns.tell(TurnEnded("failed", error=error.message))
             return
         self._turns.begin()
-        words = [{"type": "text", "text": prompt}]
+        words = [{"type": "text", "text": one} for one in self._asked.with_lost(prompt)]
         try:
             answer = rpc.call("turn/start", {"threadId": self._thread, "input": words}, BEGIN_SECONDS)
             self._turn = self._turn or str((answer.get("turn") or {}).get("id") or "")
-            self._spoken = True
+            self._asked.heard(prompt)
         except Refusal as error:
             self._turns.ended(TurnEnded("failed", error=str(error)))
         except (Over, Silence) as error:
@@ -96,9 +97,23 @@ class AppServerAgent:
             if not rpc.program.vouch():
                 raise Over
         except (Over, Refusal, Silence) as error:
-            raise _bad_start(error, rpc.program.end(), rpc.program.last_words) from None
+            raise self._bad_start(error, rpc.program) from None
         self._rpc = rpc
         return rpc
+
+    def _bad_start(self, error: Exception, program: Program) -> External:
+        status = program.end()
+        found = str(error) or f"it ended with status {status}"
+        hint = "Read details.stderr_tail; try the same with `codex exec` in the worktree."
+        if "MCP server" in found:  # Codex does not hand on what the server said
+            hint = f"Run the server by hand in the worktree: {shlex.join(self._settings.mcp_command)}"
+        return External(
+            f"codex app-server did not come up: {found}, expected it to open a thread",
+            hint=hint,
+            program="codex",
+            exit_status=status,
+            stderr_tail=program.last_words or None,
+        )
 
     def _open(self, rpc: Rpc) -> None:
         """Start the thread or load it; no `cwd`, since Codex would then write the folder down as trusted."""
@@ -107,11 +122,18 @@ class AppServerAgent:
             chosen["model"] = self._settings.model
         if self._settings.instructions:
             chosen["developerInstructions"] = self._settings.instructions
-        if self._spoken:
-            rpc.call("thread/resume", {"threadId": self._thread, "excludeTurns": True, **chosen}, OPEN_SECONDS)
-        else:
-            opened = rpc.call("thread/start", chosen, OPEN_SECONDS)
-            self._thread = str((opened.get("thread") or {}).get("id") or "")
+        if self._asked.spoken:
+            try:
+                rpc.call("thread/resume", {"threadId": self._thread, "excludeTurns": True, **chosen}, OPEN_SECONDS)
+                self._asked.reloaded()
+                return
+            except Refusal as error:  # a kill comes before Codex has written its conversation down
+                if not codex.conversation_lost(str(error)):
+                    raise
+                self._asked.lose()
+                self._turns.said(saying.notice(f"the conversation begins anew: {error}"))
+        opened = rpc.call("thread/start", chosen, OPEN_SECONDS)
+        self._thread = str((opened.get("thread") or {}).get("id") or "")
 
     def _cancel(self) -> None:
         """A turn that was accepted and has not yet begun cannot be interrupted: ask again until it has ended."""
@@ -164,6 +186,8 @@ class AppServerAgent:
 
     def _words(self, method: str, params: Json) -> str:
         item: dict[str, Any] = params.get("item") or {}
+        if item.get("type", "userMessage") != "userMessage":
+            self._asked.answered()
         if method == "item/started":
             return saying.begun(item, self._settings.folder)
         if method == "item/completed":
@@ -190,14 +214,3 @@ class AppServerAgent:
             self._turns.ended(TurnEnded("failed", message, error=words, lasting=codex.lasting(error)))
         else:
             self._turns.ended(TurnEnded("interrupted" if status == "interrupted" else "completed", message))
-
-
-def _bad_start(error: Exception, status: int | None, last_words: str) -> External:
-    found = str(error) or f"it ended with status {status}"
-    return External(
-        f"codex app-server did not come up: {found}, expected it to open a thread",
-        hint="Read details.stderr_tail; try the same with `codex exec` in the worktree.",
-        program="codex",
-        exit_status=status,
-        stderr_tail=last_words or None,
-    )

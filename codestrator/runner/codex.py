@@ -33,6 +33,8 @@ _LASTING_WORDS = re.compile(
     r"usage limit|context window|not logged in|model .{0,80}(?:does not exist|not supported)", re.I
 )
 
+_LOST = re.compile(r"\brollout\b|thread.store|session metadata", re.IGNORECASE)
+
 
 def overrides(settings: AgentSettings) -> list[str]:
     """The child's own settings as `-c key=value`; all others stay as the user has them."""
@@ -93,6 +95,11 @@ def lasting_words(message: str) -> bool:
     found = _STATUS.search(message)
     status = bool(found and int(found[1]) in LASTING_STATUS)
     return status or bool(_LASTING_WORDS.search(message)) or _refused(message) is not None
+
+
+def conversation_lost(message: str) -> bool:
+    """Whether Codex does not find, or cannot read, what it wrote of a conversation."""
+    return bool(_LOST.search(message))
 
 
 def readable(message: Any) -> str:

@@ -8,7 +8,7 @@ from codestrator.errors import External
 from codestrator.runner import codex, saying
 from codestrator.runner.agent import AgentSettings, Events, Tokens, TurnEnded
 from codestrator.runner.program import Over, Program, expect_there, surroundings
-from codestrator.runner.turns import Turns
+from codestrator.runner.turns import Asked, Turns
 
 INTERRUPT_SECONDS = 5.0
 KILLED_SECONDS = 2.5
@@ -21,7 +21,7 @@ class ExecAgent:
         self._settings = settings
         self._turns = Turns(settings, events, self._cancel)
         self._thread = ""
-        self._spoken = False  # only then the thread is on disk
+        self._asked = Asked()
         self._number = 0
         self._run: _Run | None = None
 
@@ -34,7 +34,7 @@ class ExecAgent:
             self._run.program.end()
         self._number += 1
         self._turns.begin()
-        self._run = run = _Run(self)
+        self._run = run = _Run(self, prompt)
         try:
             run.program = program = Program(
                 self._command(),
@@ -45,8 +45,7 @@ class ExecAgent:
                 wire=self._settings.log,
             )
             program.listen()
-            words = prompt if self._spoken or not self._settings.instructions else self._first(prompt)
-            program.write_raw(words.encode("utf-8", "surrogatepass"))
+            program.write_raw(self._words(prompt).encode("utf-8", "surrogatepass"))
             program.end_input()
         except External as error:
             self._turns.ended(TurnEnded("failed", error=error.message))
@@ -66,10 +65,11 @@ class ExecAgent:
 
     def _command(self) -> list[str]:
         command = [*self._settings.program, "exec", "--json", *codex.overrides(self._settings)]
-        return [*command, "resume", self._thread, "-"] if self._spoken else [*command, "-"]
+        return [*command, "resume", self._thread, "-"] if self._asked.spoken else [*command, "-"]
 
-    def _first(self, prompt: str) -> str:
-        return f"{self._settings.instructions}\n\n{prompt}"
+    def _words(self, prompt: str) -> str:
+        first = [] if self._asked.spoken or not self._settings.instructions else [self._settings.instructions]
+        return "\n\n".join([*first, *self._asked.with_lost(prompt)])
 
     def _cancel(self) -> None:
         run = self._run
@@ -88,12 +88,14 @@ class ExecAgent:
         if kind == "thread.started":
             self._thread = str(event["thread_id"])
         elif kind == "turn.started":
-            self._spoken = True
+            self._asked.heard(run.prompt)
             self._turns.begun(f"{self._thread}#{self._number}")
         elif kind == "item.started":
+            self._asked.answered()
             self._turns.said(saying.begun(item, self._settings.folder))
         elif kind == "item.completed":
             if item.get("type") == "agent_message":
+                self._asked.answered()
                 run.message = str(item.get("text") or "")
             self._turns.said(saying.done(item, self._settings.folder))
         elif kind == "error":
@@ -114,20 +116,23 @@ class ExecAgent:
             return
         if run.end:
             self._turns.ended(run.end)
-        elif run.interrupted or run.program.given_up:
-            self._turns.gone(status, news=False)
-        elif status < 0:
-            self._turns.gone(status, news=True)
+        elif status < 0 or run.interrupted or run.program.given_up:
+            if status < 0:
+                self._asked.reloaded()
+            self._turns.gone(status, news=not (run.interrupted or run.program.given_up))
         else:
             words = run.program.last_words or f"codex exec ended with status {status} and without a word"
+            if codex.conversation_lost(words):
+                self._asked.lose()
             self._turns.ended(TurnEnded("failed", run.message, error=words, lasting=codex.lasting_words(words)))
 
 
 class _Run:
     """One process and what came of it."""
 
-    def __init__(self, agent: ExecAgent) -> None:
+    def __init__(self, agent: ExecAgent, prompt: str) -> None:
         self._agent = agent
+        self.prompt = prompt
         self.program: Program | None = None
         self.interrupted = False
         self.message = ""
@@ -138,7 +143,7 @@ class _Run:
             event = json.loads(line)
             if isinstance(event, dict):
                 self._agent._heard(self, event)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             self._agent._settings.log(f"? the line before is no event of codex exec: {error!r}")
 
     def ended(self, status: int, news: bool) -> None:

@@ -8,6 +8,7 @@ from codestrator.runner.agent import AgentSettings, Event, Events, Gone, Said, T
 
 # So many words may wait to be shown; a program that floods its pane is cut short, what matters is never left out.
 WAITING_EVENTS = 5000
+LATEST_PROMPTS = 3
 
 
 class Turns:
@@ -136,3 +137,36 @@ class Turns:
     def _tell(self, event: Event) -> None:
         if not self._closed:
             self._events.put(event)
+
+
+class Asked:
+    """The prompts of a conversation, the first and the latest, in case the program loses them when it dies."""
+
+    def __init__(self) -> None:
+        self.spoken = False  # there is a conversation to be loaded
+        self._prompts: list[str] = []
+        self._sure = True
+        self._again: list[str] = []
+
+    def with_lost(self, prompt: str) -> list[str]:
+        """What has to be said for `prompt` to be understood."""
+        return [*self._again, prompt]
+
+    def heard(self, prompt: str) -> None:
+        """The program took it; whether it wrote it down is known later."""
+        self.spoken, self._sure, self._again = True, False, []
+        first, *later = [*self._prompts, prompt]
+        self._prompts = [first, *later[-LATEST_PROMPTS:]]
+
+    def answered(self) -> None:
+        """The agent acts on it: it is part of the conversation."""
+        self._sure = True
+
+    def reloaded(self) -> None:
+        """The conversation was loaded by a new process; the last prompt may not be in it."""
+        if not self._sure:
+            self._again = self._prompts[-1:]
+
+    def lose(self) -> None:
+        """There is nothing to be loaded."""
+        self.spoken, self._again = False, list(self._prompts)
