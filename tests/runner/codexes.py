@@ -2,6 +2,7 @@
 
 import os
 import queue
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -116,5 +117,16 @@ def marked(mark: str, *, named: str = "") -> list[int]:
 
 
 def all_ended(mark: str, seconds: float = 5) -> bool:
-    """Whether nothing that carries the mark is left, waiting so long for each to die."""
-    return all(ended(pid, seconds) for pid in marked(mark)) and not marked(mark)
+    """Whether all that carries the mark dies within so long, with what it starts meanwhile."""
+    end = time.monotonic() + seconds
+    while left := marked(mark):
+        if not all(ended(pid, max(0.0, end - time.monotonic())) for pid in left):
+            return False
+    return True
+
+
+def kill_codex(mark: str) -> None:
+    """Kill the program itself, and not its keeper."""
+    (keeper,) = marked(mark, named="keeper.py")
+    below = Path(f"/proc/{keeper}/task/{keeper}/children").read_text(encoding="ascii").split()
+    os.kill(int(below[0]), signal.SIGKILL)

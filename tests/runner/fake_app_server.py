@@ -81,7 +81,9 @@ if MODE == "fails":
     sys.exit(3)
 if MODE == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    subprocess.Popen(["sleep", "300"], start_new_session=True)
+    shell = subprocess.Popen(["sh", "-c", "echo; sleep 300"], start_new_session=True, stdout=subprocess.PIPE)
+    assert shell.stdout
+    shell.stdout.readline()
 for line in sys.stdin:
     answer(json.loads(line))
 while MODE == "stubborn":

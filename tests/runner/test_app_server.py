@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tests.runner.codexes import (
     Ears,
     all_ended,
     codex_home,
+    kill_codex,
     marked,
     need_sandbox,
     real_codex,
@@ -204,8 +206,8 @@ def test_our_tools_are_there_before_the_first_word(real: Callable[..., Real], ea
 @pytest.mark.codex
 def test_a_server_of_ours_that_does_not_come_up_is_a_bad_start(real: Callable[..., Real]) -> None:
     with pytest.raises(External, match="codestrator") as refused:
-        real(say("never"), mcp_command=["false"])
-    assert refused.value.hint
+        real(say("never"), mcp_command=["false", "a b"])
+    assert refused.value.hint == "Run the server by hand in the worktree: false 'a b'"
 
 
 @pytest.mark.codex
@@ -260,9 +262,7 @@ def test_a_killed_server_is_told_and_its_conversation_goes_on(real: Callable[...
     codex = real(shell(ESCAPING), say("came back"))
     codex.agent.begin("the assignment")
     ears.until_said("$ ")
-    for pid in marked(codex.mark, named="app-server"):
-        if b"keeper" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGKILL)
+    kill_codex(codex.mark)
     assert ears.until(Gone) == Gone(-signal.SIGKILL)
     assert all_ended(codex.mark)
     codex.agent.resume()
@@ -270,6 +270,53 @@ def test_a_killed_server_is_told_and_its_conversation_goes_on(real: Callable[...
     assert ears.until(TurnEnded) == TurnEnded("completed", "came back")
     assert "the assignment" in codex.asked()
     assert [type(one) for one in ears.ends()] == [Gone, TurnEnded]
+
+
+@pytest.mark.codex
+def test_a_conversation_that_codex_lost_begins_anew_with_all_that_was_asked(
+    real: Callable[..., Real], ears: Ears
+) -> None:
+    codex = real(say("one"), say("two"), say("three"))
+    codex.agent.begin("the assignment")
+    ears.until(TurnEnded)
+    kill_codex(codex.mark)
+    ears.until(Gone)
+    shutil.rmtree(Path(codex.environment["CODEX_HOME"]) / "sessions")
+    codex.agent.resume()
+    assert "the conversation begins anew" in ears.said
+    for prompt, before in (("carry on", 1), ("and on", 1)):
+        codex.agent.begin(prompt)
+        ears.until(TurnEnded)
+        assert codex.asked().count("the assignment") == before and prompt in codex.asked()
+
+
+@pytest.mark.codex
+def test_a_server_that_is_killed_as_soon_as_a_turn_was_asked_for_comes_back(
+    real: Callable[..., Real], ears: Ears
+) -> None:
+    codex = real(say("one"), say("two"))
+    codex.agent.begin("the assignment")
+    kill_codex(codex.mark)
+    ears.until(Gone)
+    codex.agent.resume()
+    codex.agent.begin("carry on")
+    assert ears.until(TurnEnded).outcome == "completed"
+    assert "the assignment" in codex.asked() and "carry on" in codex.asked()
+
+
+@pytest.mark.codex
+@pytest.mark.parametrize("sandbox", ["workspace-write", "danger-full-access"])
+def test_nothing_outlives_a_killed_keeper(sandbox: str, real: Callable[..., Real], ears: Ears) -> None:
+    codex = real(shell(ESCAPING), say("came back"), sandbox=sandbox)
+    codex.agent.begin("go")
+    ears.until_said("$ ")
+    (keeper,) = marked(codex.mark, named="keeper.py")
+    os.kill(keeper, signal.SIGKILL)
+    assert ears.until(Gone) == Gone(-signal.SIGKILL)
+    assert all_ended(codex.mark)
+    codex.agent.resume()
+    codex.agent.begin("carry on")
+    assert ears.until(TurnEnded) == TurnEnded("completed", "came back")
 
 
 @pytest.mark.codex

@@ -1,6 +1,7 @@
 """The agent on `codex exec`: a process a turn, one conversation, nothing left after an interrupt or an end."""
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -13,7 +14,16 @@ from msgspec.structs import replace
 from codestrator.errors import External
 from codestrator.runner.agent import Gone, Tokens, TurnEnded, TurnStarted
 from codestrator.runner.exec import ExecAgent
-from tests.runner.codexes import MARK, Ears, all_ended, codex_home, marked, need_sandbox, real_codex, settings_for
+from tests.runner.codexes import (
+    MARK,
+    Ears,
+    all_ended,
+    codex_home,
+    kill_codex,
+    need_sandbox,
+    real_codex,
+    settings_for,
+)
 from tests.scripted_model import Json, ScriptedModel, Step, fail, say, shell, silence
 
 ESCAPING = "sh -c 'sleep 300 & setsid sleep 300 & nohup setsid sh -c \"sleep 300; true\" & wait'; true"
@@ -147,15 +157,28 @@ def test_a_killed_process_is_told_and_the_conversation_goes_on(real: Callable[..
     codex = real(shell(ESCAPING), say("came back"))
     codex.agent.begin("the assignment")
     ears.until_said("$ ")
-    for pid in marked(codex.mark, named="--json"):
-        if b"keeper" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGKILL)
+    kill_codex(codex.mark)
     assert ears.until(Gone) == Gone(-signal.SIGKILL)
     assert all_ended(codex.mark)
     codex.agent.resume()
     codex.agent.begin("carry on")
     assert ears.until(TurnEnded) == TurnEnded("completed", "came back")
     assert "the assignment" in codex.asked()
+
+
+@pytest.mark.codex
+def test_a_conversation_that_codex_lost_begins_anew_with_all_that_was_asked(
+    real: Callable[..., Real], ears: Ears, sealed: Path
+) -> None:
+    codex = real(say("one"), say("two"), instructions="You are the worker.")
+    codex.agent.begin("the assignment")
+    ears.until(TurnEnded)
+    shutil.rmtree(sealed / "codex" / "sessions")
+    codex.agent.begin("carry on")
+    assert ears.until(TurnEnded).outcome == "failed"
+    codex.agent.begin("carry on")
+    assert ears.until(TurnEnded) == TurnEnded("completed", "two")
+    assert "You are the worker.\\n\\nthe assignment\\n\\ncarry on" in codex.asked()
 
 
 @pytest.mark.codex
