@@ -56,9 +56,12 @@ def guide_for(role: str) -> str:
     return WORKER_GUIDE if role not in table.ROLES or role == table.WORKER else f"{role}.md"
 
 
-def read_guide(role: str, given: str | None, repo: Path) -> str:
-    """The guide's text: the role's own, or the one that `agent_guide_path` names, shipped or inside the repository."""
-    source = _named(given, repo) if given and given.strip() else _shipped(guide_for(role))
+def read_guide(role: str, given: str | None, repo: Path, guide_root: str | None = None) -> str:
+    """The guide's text: the role's own, or the one that `agent_guide_path` names, shipped or inside the repository.
+
+    `guide_root` (codestrator.guideRoot) is a further folder of the repository in which the name is looked for.
+    """
+    source = _named(given, repo, guide_root) if given and given.strip() else _shipped(guide_for(role))
     words = text.clean(_decoded(source, _content(source)))
     return words or source.refuse("is empty", "a guide's text")
 
@@ -86,13 +89,15 @@ def _shipped(name: str) -> _Source:
     return _Source(AGENTS / name, name, None)
 
 
-def _named(given: str, repo: Path) -> _Source:
+def _named(given: str, repo: Path, guide_root: str | None) -> _Source:
     """The file that a caller named; a link that leads out of the repository is refused, as is what git keeps."""
     field = "agent_guide_path"
     if given.strip() in GUIDES:
         return _shipped(given.strip())
     root = repo.resolve()
     name = text.repository_path(given, field, (str(repo), str(root)))
+    if guide_root and not (root / name).exists() and (root / guide_root / name).exists():
+        name = f"{guide_root.rstrip('/')}/{name}"
     try:
         path = (root / name).resolve(strict=True)
     except (OSError, RuntimeError):

@@ -244,6 +244,7 @@ class Settings(Protocol):
     tmux_socket: str | None
     durable: bool
     snapshot_max_bytes: int
+    guide_root: str | None
 
 
 class World(Protocol):

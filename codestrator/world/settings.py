@@ -26,6 +26,7 @@ class LocalSettings(Struct, kw_only=True):
     tmux_socket: str | None = None
     durable: bool = False
     snapshot_max_bytes: int = 50 * 1024 * 1024
+    guide_root: str | None = None
 
 
 def read_settings(config: Callable[[str], str | None], files: PrivateFiles) -> LocalSettings:
@@ -49,6 +50,7 @@ def read_settings(config: Callable[[str], str | None], files: PrivateFiles) -> L
         tmux_socket=config("codestrator.tmuxSocket"),
         durable=_flag(config, "durable"),
         snapshot_max_bytes=_number(config, "snapshotMaxBytes", 50 * 1024 * 1024, 0, 1024**4),
+        guide_root=config("codestrator.guideRoot"),
     )
 
 

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from codestrator import registry, table
+from codestrator import guides, registry, table
 from codestrator.errors import CodestratorError, External, InvalidParams
-from codestrator import guides
 from codestrator.guides import MOST_BYTES, guide_for, read_guide, role_file
 
 ROLE_OF = {"root-orchestrator.md": "root", "main-worker.md": "worker"} | {
@@ -324,3 +323,13 @@ def test_any_bytes_are_a_role_file_or_a_typed_refusal(
         assert content == WHOLE.encode()
     except External as error:
         assert "agents-sdk/worker.yaml" in error.message
+
+
+def test_the_configured_folder_is_looked_in_for_a_guide_that_lies_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "team").mkdir()
+    (tmp_path / "team" / "tester.md").write_text("Test it.\n", encoding="utf-8")
+    assert guides.read_guide("tester", "tester.md", tmp_path, "team") == "Test it."
+    (tmp_path / "tester.md").write_text("Nearer.\n", encoding="utf-8")
+    assert guides.read_guide("tester", "tester.md", tmp_path, "team") == "Nearer."
+    with pytest.raises(InvalidParams):
+        guides.read_guide("tester", "../tester.md", tmp_path / "team", "..")
