@@ -50,9 +50,10 @@ def add(folder: Path, *files: str) -> None:
         (folder / name).write_text("raise ImportError('only to be found, never imported')\n", encoding="utf-8")
 
 
-def resolved(installed: Path, *environments: dict[str, str]) -> Answer:
+def answered(installed: Path, program: str, *arguments: str) -> str:
+    """What the program prints in a Python that sees nothing but what is installed there."""
     done = subprocess.run(
-        [sys.executable, "-S", "-c", ASK, json.dumps(environments)],
+        [sys.executable, "-S", "-c", program, *arguments],
         env={"PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"},
         cwd=installed,
         capture_output=True,
@@ -61,7 +62,11 @@ def resolved(installed: Path, *environments: dict[str, str]) -> Answer:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found, imported = json.loads(done.stdout)
+    return done.stdout
+
+
+def resolved(installed: Path, *environments: dict[str, str]) -> Answer:
+    found, imported = json.loads(answered(installed, ASK, json.dumps(environments)))
     return Answer([(kind, because) for kind, because in found], set(imported))
 
 
@@ -101,6 +106,24 @@ def test_a_key_is_asked_for_unless_a_provider_is_configured(installed: Path) -> 
 @pytest.mark.parametrize("kind", [kind for kind in kinds.KINDS if kind != kinds.DEFAULT])
 def test_every_other_kind_is_what_it_says(kind: str) -> None:
     assert kinds.resolve(kind, {}) == (kind, None)
+
+
+MAKE = """
+import queue
+from pathlib import Path
+from codestrator.errors import External
+from codestrator.runner import kinds
+from codestrator.runner.agent import AgentSettings
+settings = AgentSettings(program=["codex"], folder=Path(), environment={})
+try:
+    kinds.make("agents_sdk_codex_mcp", settings, queue.SimpleQueue())
+except External as error:
+    print(error.message, error.hint)
+"""
+
+
+def test_a_kind_whose_libraries_are_gone_says_how_to_get_them(installed: Path) -> None:
+    assert "pip install 'codestrator[agents]'" in answered(installed, MAKE)
 
 
 def test_an_unknown_kind_is_refused_with_those_that_are_offered(tmp_path: Path) -> None:
