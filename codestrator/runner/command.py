@@ -13,7 +13,8 @@ from pathlib import Path
 
 from codestrator.errors import External
 from codestrator.runner.agent import AgentSettings, Events, TurnEnded, TurnStarted
-from codestrator.runner.program import KEEPER, surroundings
+from codestrator.runner.leftovers import end_marked
+from codestrator.runner.program import KEEPER, MARK, surroundings
 
 PROMPT = "CODESTRATOR_PROMPT_FILE"
 LEAVE_SECONDS = 4.0
@@ -45,11 +46,12 @@ class CommandAgent:
             file.write(prompt)
         orders, control = os.pipe()
         line = ["/bin/sh", "-c", self._settings.program[0]]
+        marks = {PROMPT: str(place), MARK: os.urandom(8).hex()}
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", KEEPER, str(orders), *line],
                 cwd=self._settings.folder,
-                env=surroundings(self._settings.environment | {PROMPT: str(place)}),
+                env=surroundings(self._settings.environment | marks),
                 pass_fds=(orders,),
             )
         except OSError as error:
@@ -60,10 +62,12 @@ class CommandAgent:
             os.close(orders)
         self._control, self._cut_off = control, False
         self._events.put(TurnStarted(str(self._process.pid)))
-        threading.Thread(target=self._wait, args=(self._process,), name="command", daemon=True).start()
+        mark = f"{MARK}={marks[MARK]}"
+        threading.Thread(target=self._wait, args=(self._process, mark), name="command", daemon=True).start()
 
-    def _wait(self, process: "subprocess.Popen[bytes]") -> None:
+    def _wait(self, process: "subprocess.Popen[bytes]", mark: str) -> None:
         status = process.wait()
+        end_marked(mark)  # whatever ended the keeper, it may not have come to its duty
         if self._cut_off:
             self._events.put(TurnEnded("interrupted"))
         elif status == 0:

@@ -1,0 +1,149 @@
+"""Children at work in panes of a tmux server of the test's own, and how they are looked at from outside."""
+
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from codestrator import registry
+from codestrator.records import THREAD_ENDED
+from codestrator.world import processes
+from tests.actors import Actor
+from tests.conftest import ended, git
+
+MARK = "CODESTRATOR_THREAD_ID"
+HERE = Path(__file__).parent.parent.parent
+TRUE_SECONDS = 60  # within which states must be true again
+T = TypeVar("T")
+Json = dict[str, Any]
+
+
+class Brood:
+    """A root with its children, their tmux server, and the processes that carry their marks."""
+
+    def __init__(self, root: Actor, socket: str) -> None:
+        self.root = root
+        self.socket = socket
+        self.children: list[str] = []
+
+    def tmux(self, *words: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-S", self.socket, *words], capture_output=True, text=True, check=False, timeout=20
+        )
+        assert done.returncode == 0, f"tmux {' '.join(words)}: {done.stderr}"
+        return done.stdout.rstrip("\n")
+
+    def spawn(self, **given: Any) -> Json:
+        """A child; its answer. Whatever becomes of it, the test's end looks after its processes."""
+        found = self.root("thread.child.spawn", **given)
+        self.children.append(found["thread"]["id"])
+        return found
+
+    def at_work(self, title: str, *, halt: str | None = "two", **given: Any) -> tuple[str, str]:
+        """A child that has a case of two steps, does the first and halts in the second: (its id, its case)."""
+        case = given.pop("case", None) or self.root.case("one", "two")
+        command = self.labour(case, halt)
+        thread = self.spawn(title=title, scope_case_ids=[case], launch_command=command, **given)["thread"]["id"]
+        if halt:
+            self.until(lambda: f"middle of {halt}" in (self.seen(thread).get("progress") or ""))
+        return thread, case
+
+    def labour(self, case: str, halt: str | None) -> str:
+        words = [sys.executable, "-m", "tests.journeys.labourer", case, *([halt] if halt else [])]
+        return f"PYTHONPATH={shlex.quote(str(HERE))} {shlex.join(words)}"
+
+    def seen(self, thread: str) -> Json:
+        """The thread as the list shows it, which looks after nobody."""
+        for item in self.root("thread.child.list")["items"]:
+            if item["thread"]["id"] == thread:
+                found: Json = item["thread"]
+                return found
+        raise AssertionError(f"no {thread}")
+
+    def until(self, look: Callable[[], T], seconds: float = TRUE_SECONDS) -> T:
+        """What the look finds, as soon as it finds something; asked when the state moves, or after a moment."""
+        end = time.monotonic() + seconds
+        while not (found := look()):
+            assert time.monotonic() < end, f"not within {seconds} s: {[self.seen(one) for one in self.children]}"
+            self.root.world.wait_for_change(0.1)
+        return found
+
+    def settled(self, *threads: str) -> list[Json]:
+        """These threads as soon as all have ended, looked after as a root's server does every 20 s."""
+
+        def look() -> bool:
+            registry.reconcile(self.root.world)
+            return all(self.seen(one)["status"] in THREAD_ENDED for one in threads)
+
+        self.until(look)
+        return [self.seen(one) for one in threads]
+
+    def processes(self, thread: str, *words: str) -> list[int]:
+        """The living processes of a child whose command line holds all these words."""
+        return [pid for pid in processes.marked(MARK, thread) if all(one in line_of(pid) for one in words)]
+
+    def runner(self, thread: str) -> int:
+        (found,) = self.processes(thread, " codestrator ", " runner ")
+        return found
+
+    def keeper(self, thread: str) -> int:
+        (found,) = self.processes(thread, "keeper.py")
+        return found
+
+    def program(self, thread: str) -> int:
+        """The agent's program itself."""
+        keeper = self.keeper(thread)
+        return int(Path(f"/proc/{keeper}/task/{keeper}/children").read_text(encoding="ascii").split()[0])
+
+    def nothing_runs(self, thread: str, seconds: float = 5) -> bool:
+        return all(ended(pid, seconds) for pid in self.processes(thread)) and not self.processes(thread)
+
+    def log(self, thread: str) -> str:
+        """What its pane shows, or the log of what it showed."""
+        return str(self.root("thread.child.status", thread_id=thread).get("screen"))
+
+    def worktree(self, thread: str) -> Path:
+        wanted = self.seen(thread)["worktree_id"]
+        (found,) = [one for one in self.root("worktree.list")["items"] if one["worktree"]["id"] == wanted]
+        return Path(self.root.world.repo) / found["worktree"]["path"]
+
+    def end(self) -> None:
+        """Whatever the test came to: no server, no process of ours is left."""
+        subprocess.run(["tmux", "-S", self.socket, "kill-server"], capture_output=True, check=False)
+        for thread in self.children:
+            for pid in processes.marked(MARK, thread):
+                kill(pid)
+
+
+def line_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def kill(pid: int) -> None:
+    """Kill and see it die."""
+    processes.send(pid, signal.SIGKILL)
+    assert ended(pid)
+
+
+def brood_of(repo: Path, actor: Callable[..., Actor]) -> Iterator[Brood]:
+    """The socket's place is short, because sockets allow about 100 bytes."""
+    place = Path(tempfile.mkdtemp(prefix="brood-", dir="/tmp"))
+    git("config", "codestrator.tmuxSocket", str(place / "s"), at=repo)
+    root = actor()
+    root("workspace.init")
+    root.open()
+    made = Brood(root, str(place / "s"))
+    try:
+        yield made
+    finally:
+        made.end()
+        shutil.rmtree(place)

@@ -1,0 +1,82 @@
+"""`kill -9` of each process while two children work: states become true, nothing is left, the work goes on."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.actors import Actor
+from tests.conftest import git
+from tests.journeys.brood import Brood, brood_of, kill
+
+pytestmark = [pytest.mark.slow, pytest.mark.tmux]
+
+
+@pytest.fixture
+def brood(repo: Path, actor: Callable[..., Actor]) -> Iterator[Brood]:
+    yield from brood_of(repo, actor)
+
+
+def kill_pane(brood: Brood, thread: str) -> None:
+    brood.tmux("kill-pane", "-t", brood.seen(thread)["tmux_pane_id"])
+
+
+def kill_tmux(brood: Brood, thread: str) -> None:
+    kill(int(brood.tmux("display-message", "-p", "#{pid}")))
+
+
+KILLS: dict[str, Callable[[Brood, str], None]] = {
+    "runner": lambda brood, thread: kill(brood.runner(thread)),
+    "keeper": lambda brood, thread: kill(brood.keeper(thread)),
+    "program": lambda brood, thread: kill(brood.program(thread)),
+    "pane": kill_pane,
+}
+
+
+def nothing_is_lost(brood: Brood, thread: str, case: str) -> None:
+    """What was committed is on the branch, what was not is in a snapshot; nobody holds the case."""
+    folder = brood.worktree(thread)
+    assert git("log", "-1", "--format=%s", at=folder) == f"{case}: one"
+    kept = [
+        one for one in brood.root("rescue.list")["items"] if one["worktree_id"] == brood.seen(thread)["worktree_id"]
+    ]
+    assert [one["reason"] for one in kept], "no snapshot"
+    assert git("show", f"{kept[0]['ref']}:half.txt", at=folder) == "half of two"
+    task = brood.root("task.get", task_id=case)["task"]
+    assert (task["status"], task.get("claim")) == ("in_progress", None)
+
+
+def another_goes_on(brood: Brood, thread: str, case: str) -> None:
+    """A new child in the same worktree begins with the step that was not done, and finishes."""
+    new, _ = brood.at_work("goes on", case=case, halt=None, worktree_id=brood.seen(thread)["worktree_id"])
+    found = brood.root("thread.child.wait_status", thread_id=new, target_statuses=["completed"], timeout_seconds=45)
+    assert found["achieved_status"] == "completed", brood.log(new)
+    folder = brood.worktree(thread)
+    assert git("log", "-2", "--reverse", "--format=%s", at=folder).split("\n") == [f"{case}: one", f"{case}: two"]
+    assert brood.root("task.get", task_id=case)["task"]["status"] == "done"
+    assert brood.nothing_runs(new)
+
+
+@pytest.mark.parametrize("victim", KILLS)
+def test_one_of_two_is_killed_and_the_other_works_on(brood: Brood, victim: str) -> None:
+    struck, case = brood.at_work("struck")
+    spared, _ = brood.at_work("spared")
+    before = brood.processes(spared)
+    KILLS[victim](brood, struck)
+    (found,) = brood.settled(struck)
+    assert found["status"] == "failed" and found["reason"]
+    assert brood.nothing_runs(struck)
+    nothing_is_lost(brood, struck, case)
+    assert brood.processes(spared) == before and brood.seen(spared)["status"] == "running"
+    another_goes_on(brood, struck, case)
+
+
+def test_the_tmux_server_is_killed(brood: Brood) -> None:
+    both = [brood.at_work("first"), brood.at_work("second")]
+    kill_tmux(brood, "")
+    for found in brood.settled(*(thread for thread, _ in both)):
+        assert found["status"] == "failed" and found["reason"]
+    for thread, case in both:
+        assert brood.nothing_runs(thread)
+        nothing_is_lost(brood, thread, case)
+    another_goes_on(brood, *both[0])
