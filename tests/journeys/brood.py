@@ -16,12 +16,40 @@ from codestrator.records import THREAD_ENDED
 from codestrator.world import processes
 from tests.actors import Actor
 from tests.conftest import ended, git
+from tests.edges.wire import Wire
 
 MARK = "CODESTRATOR_THREAD_ID"
 HERE = Path(__file__).parent.parent.parent
 TRUE_SECONDS = 60  # within which states must be true again
+SERVER = """
+import asyncio, pathlib
+from codestrator.calls import Seat
+from codestrator.edges import server
+asyncio.run(server._serve(server.Desk(pathlib.Path.cwd(), Seat("root"), renew_seconds=1.0)))
+"""
 T = TypeVar("T")
 Json = dict[str, Any]
+
+
+class Served(Actor):
+    """A root whose calls go to a real server; it only looks by itself."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, kind="bystander")
+        self.folder = folder
+        self.serve()
+
+    def serve(self, folder: Path | None = None) -> Json:
+        """Start a server that looks after children every second; what it says of itself."""
+        self.wire = Wire(folder or self.folder, [sys.executable, "-c", SERVER])
+        return self.wire.start()
+
+    def __call__(self, method: str, /, **given: Any) -> Json:
+        return self.wire.call(method, **given)
+
+    def close(self) -> None:
+        self.wire.finish()
+        super().close()
 
 
 class Brood:
@@ -78,7 +106,8 @@ class Brood:
         """These threads as soon as all have ended, looked after as a root's server does every 20 s."""
 
         def look() -> bool:
-            registry.reconcile(self.root.world)
+            if not isinstance(self.root, Served):  # whose server does it
+                registry.reconcile(self.root.world)
             return all(self.seen(one)["status"] in THREAD_ENDED for one in threads)
 
         self.until(look)
@@ -111,7 +140,7 @@ class Brood:
     def worktree(self, thread: str) -> Path:
         wanted = self.seen(thread)["worktree_id"]
         (found,) = [one for one in self.root("worktree.list")["items"] if one["worktree"]["id"] == wanted]
-        return Path(self.root.world.repo) / found["worktree"]["path"]
+        return Path(self.root.world.repo, found["worktree"]["path"])
 
     def end(self) -> None:
         """Whatever the test came to: no server, no process of ours is left."""
@@ -134,11 +163,11 @@ def kill(pid: int) -> None:
     assert ended(pid)
 
 
-def brood_of(repo: Path, actor: Callable[..., Actor]) -> Iterator[Brood]:
+def brood_of(repo: Path, make: Callable[[Path], Actor] = Actor) -> Iterator[Brood]:
     """The socket's place is short, because sockets allow about 100 bytes."""
     place = Path(tempfile.mkdtemp(prefix="brood-", dir="/tmp"))
     git("config", "codestrator.tmuxSocket", str(place / "s"), at=repo)
-    root = actor()
+    root = make(repo)
     root("workspace.init")
     root.open()
     made = Brood(root, str(place / "s"))
@@ -146,4 +175,5 @@ def brood_of(repo: Path, actor: Callable[..., Actor]) -> Iterator[Brood]:
         yield made
     finally:
         made.end()
+        root.close()
         shutil.rmtree(place)

@@ -5,16 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.actors import Actor
 from tests.conftest import git
-from tests.journeys.brood import Brood, brood_of, kill
+from tests.journeys.brood import Brood, Served, brood_of, kill
 
 pytestmark = [pytest.mark.slow, pytest.mark.tmux]
 
 
 @pytest.fixture
-def brood(repo: Path, actor: Callable[..., Actor]) -> Iterator[Brood]:
-    yield from brood_of(repo, actor)
+def brood(repo: Path) -> Iterator[Brood]:
+    yield from brood_of(repo)
+
+
+@pytest.fixture
+def served(repo: Path) -> Iterator[Brood]:
+    yield from brood_of(repo, Served)
 
 
 def kill_pane(brood: Brood, thread: str) -> None:
@@ -80,3 +84,26 @@ def test_the_tmux_server_is_killed(brood: Brood) -> None:
         assert brood.nothing_runs(thread)
         nothing_is_lost(brood, thread, case)
     another_goes_on(brood, *both[0])
+
+
+def test_the_roots_server_is_killed(served: Brood) -> None:
+    struck, case = served.at_work("struck")
+    spared, _ = served.at_work("spared")
+    before = served.processes(spared)
+    root = served.root
+    assert isinstance(root, Served)
+    kill(root.wire.process.pid)
+    root.wire.finish()
+    kill(served.runner(struck))  # while nobody looks
+    root.serve(root.path)
+    brief = root("work.brief")
+    assert brief["session"]["id"] == root.session
+    served.settled(struck)
+    assert served.nothing_runs(struck)
+    nothing_is_lost(served, struck, case)
+    assert served.processes(spared) == before and served.seen(spared)["status"] == "running"
+    another_goes_on(served, struck, case)
+    kill(served.runner(spared))
+    (found,) = served.settled(spared)  # no call but the look at it: the new server does it by itself
+    assert found["status"] == "failed"
+    assert served.nothing_runs(spared)
