@@ -5,6 +5,8 @@ import platform
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
 
 import pytest
@@ -61,10 +63,10 @@ def test_another_program_stays_what_it_is(tmp_path: Path) -> None:
     assert native_program(["no-such-program"], {"PATH": str(tmp_path)}) == ["no-such-program"]
 
 
-def test_the_plain_word_means_the_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / f"{BUNDLE}.py").write_text("def bundled_codex_path(): return '/there/codex'\n", encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, BUNDLE, raising=False)
+def test_the_plain_word_means_the_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = module_from_spec(ModuleSpec(BUNDLE, None))
+    monkeypatch.setattr(bundle, "bundled_codex_path", lambda: Path("/there/codex"), raising=False)
+    monkeypatch.setitem(sys.modules, BUNDLE, bundle)
     assert native_program(["codex", "-p", "x"], {}) == ["/there/codex", "-p", "x"]
     assert native_program(["./codex"], {}) != ["/there/codex"]
 
