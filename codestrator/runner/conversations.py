@@ -1,14 +1,23 @@
 """Several conversations with Codex over one app-server, one at a time."""
 
 from contextlib import suppress
+from typing import NamedTuple, cast
 
 from codestrator.errors import External
 from codestrator.runner.agent import AgentSettings, Events
-from codestrator.runner.app_server import OPEN_SECONDS, AppServerAgent
+from codestrator.runner.app_server import AppServerAgent
 from codestrator.runner.program import Over
 from codestrator.runner.rpc import Json, Refusal, Rpc, Silence
+from codestrator.runner.turns import Asked
 
 LEAVE_SECONDS = 5.0
+
+
+class Kept(NamedTuple):
+    """What a conversation is opened with again: its prompts, and the choices it was begun with."""
+
+    asked: Asked
+    chosen: Json
 
 
 class Conversations(AppServerAgent):
@@ -16,8 +25,9 @@ class Conversations(AppServerAgent):
 
     def __init__(self, settings: AgentSettings, events: Events) -> None:
         super().__init__(settings, events)
-        self._chosen: Json = {}  # what the one at hand was begun with
-        self._begun: dict[str, Json] = {}  # the same of all
+        self._chosen: Json = {}
+        self._fresh = True  # nothing was asked yet in the one at hand
+        self._kept: dict[str, Kept] = {}
 
     @property
     def at_hand(self) -> str:
@@ -25,21 +35,27 @@ class Conversations(AppServerAgent):
         return self._thread
 
     def known(self, conversation: str) -> bool:
-        return conversation in self._begun
+        return conversation in self._kept
 
     def begin_anew(self, chosen: Json) -> None:
         """Turn to an empty conversation that is begun so; the one at hand will do if it is."""
-        if self._spoken or not self._thread or chosen != self._chosen:
-            self._turn_to("", chosen)
+        if not self._fresh or not self._thread or chosen != self._chosen:
+            self._turn_to("", Kept(Asked(), chosen))
+            self._fresh = True
 
     def go_on(self, conversation: str) -> None:
         """Turn to one that is known."""
         if conversation != self._thread:
-            self._turn_to(conversation, self._begun[conversation])
+            self._turn_to(conversation, self._kept[conversation])
 
-    def _turn_to(self, conversation: str, chosen: Json) -> None:
+    def begin(self, prompt: str) -> None:
+        self._fresh = False
+        super().begin(prompt)
+
+    def _turn_to(self, conversation: str, kept: Kept) -> None:
         rpc, left = self._rpc, self._thread
-        self._thread, self._spoken, self._chosen = conversation, bool(conversation), chosen
+        self._thread, self._fresh = conversation, False
+        self._asked, self._chosen = kept
         try:
             if rpc is None:
                 self._up()
@@ -50,7 +66,7 @@ class Conversations(AppServerAgent):
         except (Over, Refusal, Silence) as error:
             if not isinstance(error, Refusal):
                 self._kill()
-            self._thread, self._spoken = "", False
+            self._thread, self._asked = "", Asked()
             raise External(
                 f"Codex did not open a conversation: {error or 'it ended'}, expected an answer to the request",
                 hint="Call codex again with its defaults.",
@@ -58,14 +74,16 @@ class Conversations(AppServerAgent):
             ) from None
 
     def _open(self, rpc: Rpc) -> None:
-        """Start the conversation or load it; no `cwd`, since Codex would then write the folder down as trusted."""
-        chosen: Json = {"approvalPolicy": "never", "sandbox": self._settings.sandbox}
-        if self._settings.model:
-            chosen["model"] = self._settings.model
-        chosen |= self._chosen
-        if self._spoken:
-            rpc.call("thread/resume", {"threadId": self._thread, "excludeTurns": True, **chosen}, OPEN_SECONDS)
-        else:
-            opened = rpc.call("thread/start", chosen, OPEN_SECONDS)
-            self._thread = str((opened.get("thread") or {}).get("id") or "")
-        self._begun[self._thread] = self._chosen
+        super()._open(cast(Rpc, Opening(rpc, self._chosen)))
+        self._kept[self._thread] = Kept(self._asked, self._chosen)
+
+
+class Opening:
+    """Opens a conversation with what was chosen for it; all else is the app-server's own."""
+
+    def __init__(self, rpc: Rpc, chosen: Json) -> None:
+        self._rpc = rpc
+        self._chosen = chosen
+
+    def call(self, method: str, params: Json, seconds: float) -> Json:
+        return self._rpc.call(method, params | self._chosen, seconds)
