@@ -96,6 +96,9 @@ class Runners(Protocol):
         """Start it on its own, without a terminal, its output in a log: its number and start."""
         ...
 
-    def end(self, thread_id: str, seconds: float) -> list[int]:
-        """End every process that carries the thread's mark; those that are still there when the time is over."""
+    def end(self, thread_ids: Sequence[str], seconds: float, *, grace: float = 0) -> list[int]:
+        """End every process that carries the mark of one of the threads; those still there when the time is over.
+
+        `grace`: so long they may end by themselves first.
+        """
         ...

@@ -27,6 +27,7 @@ class ThreadFile(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     runner_kind: str
     interaction_mode: str = "view_only"
+    tmux_tag: str = ""
     launch_command: str | None = None
     codex_command: str = "codex"
     program: list[str] = []

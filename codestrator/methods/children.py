@@ -3,7 +3,7 @@
 from typing import Any
 
 from codestrator import threadfiles
-from codestrator.calls import Tx
+from codestrator.calls import Flow, Tx
 from codestrator.errors import Forbidden, WrongState
 from codestrator.methods import liveness, who
 from codestrator.model import shown
@@ -15,6 +15,7 @@ WORKING = ("running", "waiting", "interrupted")
 # What an agent does, as far as it can be told apart from its thread's status.
 PROVIDER = ("idle", "processing", "completed", "waiting_user_answer", "error")
 REFS = {"completed": "completed"}
+STOPPED = "stopped by the root"
 
 
 def told(tx: Tx, thread_id: str) -> Told:
@@ -90,8 +91,16 @@ def claims(tx: Tx, thread: Thread) -> list[dict[str, Any]]:
     return [{"case_id": task.id, "fence": task.claim.fence, "seconds_left": left}]
 
 
+def tmux_tag(flow: Flow, session_id: str) -> str:
+    """What marks the tmux sessions and panes of a session as ours."""
+    return f"{flow.world.common_dir}:{session_id}"
+
+
 def end(tx: Tx, thread: Thread, status: str, **fields: Any) -> Thread:
     """Stage a child's end: its claim is given back, its ref ends with it; its case stays as it is, for the next."""
+    if thread.stop_requested and status == "failed":
+        # It did as it was told, however its runner put it.
+        status, fields = "stopped", fields | {"reason": thread.reason or STOPPED}
     task = active_case(tx, thread)
     if task is not None:
         tx.put(task.but(claim=None))

@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import CodestratorError, Forbidden, WrongState
-from codestrator.methods import intents, leases, liveness, places, removing, rescue, who
+from codestrator.methods import children, intents, leases, liveness, places, removing, rescue, stopping, who
 from codestrator.params import Params, SessionId, Summary
 from codestrator.records import ACTIVE, SESSION_ENDED, THREAD_ENDED, Session, Task, Thread, Worktree
 
@@ -30,7 +30,13 @@ class Cleanup(Params, frozen=True, kw_only=True):
 
 def close(flow: Flow, want: Close) -> dict[str, Any]:
     """Close a session and release what it holds; refused while something of it is active, unless forced."""
-    session_id = who.session_of(flow.read(), want.session_id).id
+    session = who.session_of(flow.read(), want.session_id)
+    _check_not_handed_over(session)
+    session_id, claims = session.id, 0
+    if want.force:
+        _, claims, errors = _stop_children(flow, session, want.reason or "its session was closed")
+        for error in errors:
+            raise error
 
     def act(tx: Tx) -> dict[str, Any]:
         session = tx.require(Session, session_id)
@@ -40,6 +46,7 @@ def close(flow: Flow, want: Close) -> dict[str, Any]:
         if not want.force:
             _check_idle(tx, session)
         released = end(tx, session, "completed", want.reason)
+        released["claims"] += claims
         return {"session": tx.require(Session, session_id), "released": released}
 
     result = flow.transact(act, session_id)
@@ -59,11 +66,11 @@ def _check_not_handed_over(session: Session) -> None:
 
 def _check_idle(tx: Tx, session: Session) -> None:
     """Refuse with every cause: live children, active cases, the main merge lock."""
-    children = [one.id for one in _open_threads(tx, session) if one.id != session.root_thread_id]
+    working = [one.id for one in _open_threads(tx, session) if one.id != session.root_thread_id]
     cases = [row.id for row in tx.where(Task, level="case", owner_session_id=session.id) if row.status in ACTIVE]
     merges = [one.target_branch or one.id for one in leases.held(tx, "merge", session.id)]
     causes = [
-        (children, "live children"),
+        (working, "live children"),
         (cases, "active cases"),
         (merges, "the main merge lock"),
     ]
@@ -73,12 +80,20 @@ def _check_idle(tx: Tx, session: Session) -> None:
             hint="Complete or hand on what is active first.",
             found=found,
             expected="nothing active",
-            unfinished=[*children, *cases, *merges],
+            unfinished=[*working, *cases, *merges],
         )
 
 
 def _open_threads(tx: Tx, session: Session) -> list[Thread]:
     return [one for one in tx.found(Thread, session_id=session.id) if one.status not in THREAD_ENDED]
+
+
+def _stop_children(flow: Flow, session: Session, reason: str) -> tuple[int, int, list[CodestratorError]]:
+    """End the children of this machine with all their processes: how many, the claims they had, what went wrong."""
+    tx = flow.read()
+    here = [one for one in _open_threads(tx, session) if one.machine == tx.machine and one.parent_thread_id]
+    claims = sum(children.active_case(tx, one) is not None for one in here)
+    return len(here), claims, stopping.bring_down(flow, here, reason) if here else []
 
 
 def end(tx: Tx, session: Session, refs: str, reason: str | None) -> dict[str, int]:
@@ -123,23 +138,24 @@ def cleanup(flow: Flow, want: Cleanup) -> dict[str, Any]:
     _check_not_handed_over(session)
     _check_may_end(flow, session)
 
+    reason = "session cleaned up"
+    try:
+        stopped, _, errors = _stop_children(flow, session, reason)
+    except CodestratorError as error:
+        stopped, errors = 0, [error]
+
     def act(tx: Tx) -> int:
         now = tx.require(Session, session.id)
         _check_not_handed_over(now)
         if now.status in SESSION_ENDED:
             return 0
-        stopped = [one for one in _open_threads(tx, now) if one.id != now.root_thread_id]
-        end(tx, now, "suspended", "session cleaned up")
-        return len(stopped)
+        left = [one for one in _open_threads(tx, now) if one.id != now.root_thread_id]
+        end(tx, now, "suspended", reason)
+        return len(left)
 
-    result: dict[str, Any] = {"result": "cleaned_up", "threads_stopped": flow.transact(act, session.id)}
-    result["session_killed"] = False
-    result |= {"removed": [], "kept": [], "snapshots": [], "errors": []}
-    try:
-        if session.tmux_session_name:
-            result["session_killed"] = flow.world.tmux.end_session(session.tmux_session_name, tmux_tag(flow, session))
-    except CodestratorError as error:
-        result["errors"].append(error.as_dict())
+    result: dict[str, Any] = {"result": "cleaned_up", "threads_stopped": flow.transact(act, session.id) + stopped}
+    result |= {"session_killed": _end_tmux(flow, session, errors), "removed": [], "kept": [], "snapshots": []}
+    result["errors"] = [error.as_dict() for error in errors]
     _leave(flow, session.id)
     owned = [one for one in flow.read().found(Worktree, owner_session_id=session.id) if one.status != "removed"]
     # A branch of a branch was made later than what it came from, and goes first.
@@ -149,6 +165,19 @@ def cleanup(flow: Flow, want: Cleanup) -> dict[str, Any]:
         else:
             result["kept"].append({"worktree_id": worktree.id, "reason": "remove_worktrees is false"})
     return result
+
+
+def _end_tmux(flow: Flow, session: Session, errors: list[CodestratorError]) -> bool:
+    """End the tmux sessions that carry the session's tag; whether there was one."""
+    tx = flow.read()
+    names = {session.tmux_session_name} | {one.tmux_session_name for one in tx.found(Thread, session_id=session.id)}
+    ended = False
+    for name in sorted(one for one in names if one):
+        try:
+            ended |= flow.world.tmux.end_session(name, children.tmux_tag(flow, session.id))
+        except CodestratorError as error:
+            errors.append(error)
+    return ended
 
 
 def _check_may_end(flow: Flow, session: Session) -> None:
@@ -163,11 +192,6 @@ def _check_may_end(flow: Flow, session: Session) -> None:
             role=flow.caller.role,
             needs="its root",
         )
-
-
-def tmux_tag(flow: Flow, session: Session) -> str:
-    """What marks a tmux session as ours."""
-    return f"{flow.world.common_dir}:{session.id}"
 
 
 def _remove(flow: Flow, worktree: Worktree, result: dict[str, Any]) -> None:

@@ -7,11 +7,12 @@ from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
 from codestrator.clock import rfc3339
+from codestrator.errors import Forbidden
 from codestrator.methods import children, spawning, waiting, who
 from codestrator.methods.paging import page
 from codestrator.model import shown as as_seen
 from codestrator.params import Message, Paged, Params, SessionId, ThreadId
-from codestrator.records import Directive, DirectiveMode, DirectiveState, Session, Thread
+from codestrator.records import THREAD_ENDED, Directive, DirectiveMode, DirectiveState, Session, Thread
 
 
 class Direct(Params, frozen=True, kw_only=True):
@@ -46,7 +47,7 @@ def directive(flow: Flow, want: Direct) -> dict[str, Any]:
 
     def look(tx: Tx) -> Directive | None:
         found = tx.require(Directive, sent.id)
-        return found if found.state not in ("queued", "delivered") else None
+        return found if state_of(tx, found) not in ("queued", "delivered") else None
 
     found = waiting.first(flow, want.wait_seconds, look) if want.wait_seconds else None
     tx = flow.read()
@@ -55,37 +56,40 @@ def directive(flow: Flow, want: Direct) -> dict[str, Any]:
     return result | ({"timed_out": True} if want.wait_seconds and found is None else {})
 
 
-def _send(tx: Tx, want: Direct, state: DirectiveState = "queued") -> Directive:
+def _check(tx: Tx, want: Direct) -> Session:
+    """Refuse a thread that cannot be told anything; a new one may take the place of one that has ended."""
     session, thread = children.child(tx, want.thread_id)
     who.active_session(tx, session.id)
-    if want.mode != "restart":
-        children.expect(
-            thread,
-            "initializing",
-            *children.WORKING,
-            hint="Start it anew: the same call with mode restart."
-            if thread.status != "planned"
-            else "Wait until it runs: thread.child.wait_status.",
-        )
+    ended = THREAD_ENDED if want.mode == "restart" else ()
+    hint = "Start it anew: the same call with mode restart."
+    if thread.status == "planned":
+        hint = "Wait until it runs: thread.child.wait_status; one that has no agent can only be stopped."
+    children.expect(thread, "initializing", *children.WORKING, *ended, hint=hint)
+    return session
+
+
+def _send(tx: Tx, want: Direct) -> Directive:
+    session = _check(tx, want)
     expires = tx.now.at + timedelta(seconds=want.expires_seconds)
     return tx.put(
         Directive(
             id=tx.mint("dir"),
-            thread_id=thread.id,
+            thread_id=want.thread_id,
             text=want.directive,
             mode=want.mode,
             sender_thread_id=tx.caller.thread_id or session.root_thread_id,
             expires_at=rfc3339(expires),
-            state=state,
         )
     )
 
 
 def _restart(flow: Flow, want: Direct) -> dict[str, Any]:
     """A new thread with all settings of the old one; the old one is stopped once the new one is ready."""
+    _check(flow.read(), want)
+    order = spawning.anew(flow, want.thread_id)
     sent = flow.transact(lambda tx: _send(tx, want), want.thread_id)
     try:
-        made = spawning.again(flow, want.thread_id, sent)
+        made = spawning.carry_out(flow, order._replace(directive=sent))
     except BaseException as error:
         detail = str(error)[:500]
         flow.transact(lambda tx: tx.put(tx.require(Directive, sent.id).but(state="failed", detail=detail)), sent.id)
@@ -132,8 +136,7 @@ def listing(flow: Flow, want: Listing) -> dict[str, Any]:
 def _listed(tx: Tx, want: Listing) -> list[Directive]:
     thread_id = want.thread_id or (tx.caller.thread_id if tx.caller.kind == "child" else None)
     if thread_id is not None:
-        thread = tx.require(Thread, thread_id)
-        who.thread_of(tx, thread_id, tx.require(Session, thread.session_id)) if tx.caller.kind == "child" else None
+        _check_may_read(tx, tx.require(Thread, thread_id))
         threads = [thread_id]
     else:
         session = who.session_of(tx, want.session_id)
@@ -141,6 +144,19 @@ def _listed(tx: Tx, want: Listing) -> list[Directive]:
     found = [one for thread_id in threads for one in tx.found(Directive, thread_id=thread_id)]
     wanted = [one for one in found if not want.state or state_of(tx, one) in want.state]
     return sorted(wanted, key=lambda one: (one.created_at, one.id))
+
+
+def _check_may_read(tx: Tx, thread: Thread) -> None:
+    """A child reads its own, a root those of its session; a shell that only looks on may see all."""
+    own = thread.id == tx.caller.thread_id if tx.caller.kind == "child" else who.owns(tx, thread.session_id)
+    if not own and tx.caller.kind != "bystander":
+        raise Forbidden(
+            f"'{thread.id}' of '{thread.session_id}' is not the caller's, expected "
+            + ("its own thread" if tx.caller.kind == "child" else "a thread of its session"),
+            hint="Leave thread_id out.",
+            role=tx.caller.role,
+            needs="its own thread" if tx.caller.kind == "child" else "the root of its session",
+        )
 
 
 def state_of(tx: Tx, one: Directive) -> DirectiveState:

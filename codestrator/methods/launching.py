@@ -1,20 +1,16 @@
 """The program of a child brought up: a pane of the session's viewer, or a process of its own with a log."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import CodestratorError, External
-from codestrator.methods import children, closing, stopping, waiting, watching
+from codestrator.methods import children, stopping, waiting, watching
+from codestrator.methods.orders import Order
 from codestrator.methods.system import INSTALL_HINT
 from codestrator.records import THREAD_ENDED, Directive, Session, Thread, Worktree
 
-if TYPE_CHECKING:
-    from codestrator.methods.spawning import Order
-
 READY_SECONDS = 30
-LEAVE_SECONDS = 6
-STARTED = ("running", "waiting", "interrupted")
 
 
 def check_tmux(flow: Flow, needed: bool) -> None:
@@ -27,7 +23,7 @@ def check_tmux(flow: Flow, needed: bool) -> None:
         )
 
 
-def launch(flow: Flow, order: "Order", thread: Thread) -> dict[str, Any]:
+def launch(flow: Flow, order: Order, thread: Thread) -> dict[str, Any]:
     """Start the runner and wait until it reports; whatever fails leaves no pane, no process and a failed thread."""
     try:
         place = _start(flow, order, thread)
@@ -35,16 +31,14 @@ def launch(flow: Flow, order: "Order", thread: Thread) -> dict[str, Any]:
         if order.replaces is not None:
             _replace(flow, order.replaces, order.directive, thread.id, check)
     except BaseException as error:
-        stopping.put_down(flow, thread.id)
-        reason = error.message if isinstance(error, CodestratorError) else type(error).__name__
-        flow.transact(lambda tx: _failed(tx, thread.id, reason), thread.id)
+        _take_back(flow, thread.id, error)
         raise
     tx = flow.read()
     version = flow.world.tmux.version()
-    session = tx.require(Session, order.session.id)
+    session, now = tx.require(Session, order.session.id), tx.require(Thread, thread.id)
     return {
-        "thread": children.in_sight(tx, tx.require(Thread, thread.id)),
-        "attach_info": watching.attach(flow, tx, session, tx.require(Thread, thread.id)),
+        "thread": children.in_sight(tx, now),
+        "attach_info": watching.attach(flow, tx, session, now),
         "tmux": {
             "status": "ready" if version else "manual_required",
             "tmux_path": version[0] if version else None,
@@ -53,6 +47,19 @@ def launch(flow: Flow, order: "Order", thread: Thread) -> dict[str, Any]:
         },
         "preflight": order.preflight,
     }
+
+
+def _take_back(flow: Flow, thread_id: str, error: BaseException) -> None:
+    """End its processes and its pane, and publish why it failed; its worktree and its log stay."""
+    reason = error.message if isinstance(error, CodestratorError) else type(error).__name__
+    try:
+        stopping.put_down(flow, thread_id)
+        thread = flow.read().require(Thread, thread_id)
+        if thread.tmux_pane_id:
+            flow.world.tmux.end_pane(thread.tmux_pane_id, children.tmux_tag(flow, thread.session_id))
+    finally:
+        flow.transact(lambda tx: _failed(tx, thread_id, reason), thread_id)
+        flow.world.live.leave(thread_id)
 
 
 def _failed(tx: Tx, thread_id: str, reason: str) -> None:
@@ -72,7 +79,7 @@ def marks(flow: Flow, thread: Thread) -> dict[str, str]:
     }
 
 
-def _start(flow: Flow, order: "Order", thread: Thread) -> dict[str, Any]:
+def _start(flow: Flow, order: Order, thread: Thread) -> dict[str, Any]:
     """In a pane where there is tmux, else detached; the thread is then initializing."""
     folder = _folder(flow.read(), flow, thread)
     command = flow.world.runners.command("runner", thread.id) if order.launches else []
@@ -81,17 +88,29 @@ def _start(flow: Flow, order: "Order", thread: Thread) -> dict[str, Any]:
     else:
         place = _detached(flow, thread, folder, command)
 
-    def record(tx: Tx) -> None:
-        now = tx.require(Thread, thread.id)
-        status = "initializing" if now.status == "planned" and order.launches else now.status
-        tx.put(now.but(status=status, **place))
-        session = tx.require(Session, now.session_id)
-        name = place.get("tmux_session_name")
-        if name and (session.tmux_session_name, session.runtime_state) != (name, "tmux_ready"):
-            tx.put(session.but(tmux_session_name=name, runtime_state="tmux_ready"))
-
-    flow.transact(record, thread.id)
+    try:
+        flow.transact(lambda tx: _record(tx, order, thread.id, place), thread.id)
+    except BaseException:
+        if "tmux_pane_id" in place:  # nobody else knows of it
+            flow.world.tmux.end_pane(place["tmux_pane_id"], children.tmux_tag(flow, thread.session_id))
+        raise
     return place
+
+
+def _record(tx: Tx, order: Order, thread_id: str, place: dict[str, Any]) -> None:
+    """Where it is; a pane that was used again is no longer that of the child before."""
+    now = tx.require(Thread, thread_id)
+    status = "initializing" if now.status == "planned" and order.launches else now.status
+    pane_id = place.get("tmux_pane_id")
+    for one in tx.found(Thread, session_id=now.session_id) if pane_id else ():
+        if one.id != thread_id and one.tmux_pane_id == pane_id and one.machine == now.machine:
+            tx.put(one.but(tmux_pane_id=None))
+    tx.put(now.but(status=status, **place))
+    session, name = tx.require(Session, now.session_id), place.get("tmux_session_name")
+    if name and order.want.tmux_session_name not in (None, session.tmux_session_name):
+        name = session.tmux_session_name or name  # one of its own beside the session's
+    if name and (session.tmux_session_name, session.runtime_state) != (name, "tmux_ready"):
+        tx.put(session.but(tmux_session_name=name, runtime_state="tmux_ready"))
 
 
 def _folder(tx: Tx, flow: Flow, thread: Thread) -> Path:
@@ -99,9 +118,9 @@ def _folder(tx: Tx, flow: Flow, thread: Thread) -> Path:
     return flow.world.repo / worktree.places[tx.machine].path
 
 
-def _in_pane(flow: Flow, order: "Order", thread: Thread, folder: Path, command: list[str]) -> dict[str, Any]:
+def _in_pane(flow: Flow, order: Order, thread: Thread, folder: Path, command: list[str]) -> dict[str, Any]:
     want, session, tmux = order.want, order.session, flow.world.tmux
-    tag = closing.tmux_tag(flow, session)
+    tag = children.tmux_tag(flow, session.id)
     asked = want.tmux_session_name or session.tmux_session_name or "codestrator"
     overview = flow.world.runners.command("status", "--follow")
     name = tmux.ensure_session(asked, tag, folder=folder, overview=overview, env={})
@@ -142,7 +161,7 @@ def _detached(flow: Flow, thread: Thread, folder: Path, command: list[str]) -> d
     return {"pid": pid, "log_file_path": str(log)}
 
 
-def _wait(flow: Flow, order: "Order", thread_id: str) -> str:
+def _wait(flow: Flow, order: Order, thread_id: str) -> str:
     """`ready`, `timeout`, `skipped`, or `detached`: ready without a pane; a runner that ends at once is an error."""
     if order.want.skip_ready_check or not order.launches:
         return "skipped"
@@ -156,12 +175,13 @@ def _wait(flow: Flow, order: "Order", thread_id: str) -> str:
     found = waiting.first(flow, READY_SECONDS, look)
     if found is None:
         return "timeout"
-    if found.status not in (*STARTED, "completed"):
+    if found.started_at is None:
         raise External(
-            f"the runner of '{thread_id}' ended before its first report: {found.reason or 'no word'}",
-            hint=f"Read its log: {log_of(flow, thread_id)}.",
+            f"the runner of '{thread_id}' ended before its first report, expected one: {found.reason or 'no word'}",
+            hint="Look at what it said last; thread.child.directive with mode restart tries again.",
             program="codestrator runner",
-            stderr_tail=_tail(flow, found),
+            thread_id=thread_id,
+            last_line=_tail(flow, found),
         )
     return "ready" if found.tmux_pane_id else "detached"
 
@@ -170,17 +190,16 @@ def _alive(flow: Flow, tx: Tx, thread: Thread) -> bool:
     if tx.live.held(thread.id) or thread.pid is None:
         return True
     if thread.tmux_pane_id:
-        session = tx.require(Session, thread.session_id)
-        pane = flow.world.tmux.pane(thread.tmux_pane_id, closing.tmux_tag(flow, session))
+        pane = flow.world.tmux.pane(thread.tmux_pane_id, children.tmux_tag(flow, thread.session_id))
         return pane is not None and not pane.dead
     return flow.world.runners.alive(thread.pid)
 
 
 def _tail(flow: Flow, thread: Thread) -> str:
     if thread.tmux_pane_id:
-        session = flow.read().require(Session, thread.session_id)
+        tag = children.tmux_tag(flow, thread.session_id)
         try:
-            return flow.world.tmux.capture(thread.tmux_pane_id, closing.tmux_tag(flow, session), 40)[-2000:]
+            return flow.world.tmux.capture(thread.tmux_pane_id, tag, 40)[-2000:]
         except CodestratorError:
             return ""
     raw = flow.world.files.read(f"logs/{thread.id}.log") or b""
@@ -205,5 +224,4 @@ def _replace(flow: Flow, old: Thread, directive: Directive | None, new_id: str, 
             children.end(tx, thread, "stopped", reason=f"replaced by '{new_id}'")
 
     flow.transact(publish, old.id)  # with that its claim is free, and its runner ends by itself
-    waiting.first(flow, LEAVE_SECONDS, lambda tx: True if not tx.live.held(old.id) else None)
-    stopping.put_down(flow, old.id)
+    stopping.put_down(flow, old.id, grace=stopping.GRACE_SECONDS)

@@ -3,11 +3,12 @@
 from codestrator.calls import Flow, Tx
 from codestrator.clock import parse
 from codestrator.errors import CodestratorError
-from codestrator.methods import children, letters, rescue
-from codestrator.records import THREAD_ENDED, Intent, Session, Thread, Worktree
+from codestrator.methods import children, letters, stopping
+from codestrator.records import THREAD_ENDED, Session, Thread
 
 # A runner that was started has so long to take its thread's lock.
 START_SECONDS = 45
+FORCE_SECONDS = 2.0
 
 
 def reconcile(flow: Flow) -> list[str]:
@@ -35,18 +36,19 @@ def vanished(flow: Flow, thread: Thread) -> bool:
         return False
     if thread.status in children.WORKING:
         return True
-    young = (tx.now.at - parse(thread.updated_at or thread.created_at)).total_seconds() < START_SECONDS
     if thread.status == "initializing" and thread.pid is not None and not flow.world.runners.alive(thread.pid):
         return True
-    empty = thread.status == "planned" and thread.tmux_pane_id is not None  # a pane that was asked for without agent
-    return not young and not empty and not _being_spawned(flow, tx, thread)
+    if thread.status == "planned" and thread.log_file_path is not None:
+        return _lost_its_pane(flow, thread)  # it was asked for without an agent, and waits
+    return (tx.now.at - parse(thread.updated_at or thread.created_at)).total_seconds() >= START_SECONDS
 
 
-def _being_spawned(flow: Flow, tx: Tx, thread: Thread) -> bool:
-    return any(
-        one.args.get("thread_id") == thread.id and flow.world.process_alive(one.pid, one.process_started_at)
-        for one in tx.found(Intent, state="planned", machine=tx.machine)
-    )
+def _lost_its_pane(flow: Flow, thread: Thread) -> bool:
+    try:
+        tag = children.tmux_tag(flow, thread.session_id)
+        return thread.tmux_pane_id is not None and flow.world.tmux.pane(thread.tmux_pane_id, tag) is None
+    except CodestratorError:
+        return False  # a tmux that does not answer proves nothing
 
 
 def settle(flow: Flow, thread_id: str) -> None:
@@ -54,28 +56,12 @@ def settle(flow: Flow, thread_id: str) -> None:
     if not flow.world.live.take(thread_id):
         return  # its runner is there after all
     try:
-        flow.world.runners.end(thread_id, 2.0)
-        _keep_work(flow, thread_id)
+        flow.world.runners.end([thread_id], FORCE_SECONDS)
+        stopping.keep_work(flow, flow.read().require(Thread, thread_id))
         flow.transact(lambda tx: _publish(tx, thread_id), thread_id)
         flow.world.live.forget_told(thread_id)
     finally:
         flow.world.live.leave(thread_id)
-
-
-def _keep_work(flow: Flow, thread_id: str) -> None:
-    tx = flow.read()
-    worktree = tx.get(Worktree, tx.require(Thread, thread_id).worktree_id)
-    place = worktree.places.get(tx.machine) if worktree else None
-    folder = flow.world.repo / place.path if place else None
-    if worktree is None or folder is None or not folder.is_dir():
-        return
-    try:
-        if flow.world.worktrees.changes(folder):
-            snapshot, new = rescue.take(flow, worktree, folder, "stop", thread_id=thread_id)
-            if new:
-                flow.transact(lambda tx: rescue.keep(tx, snapshot), worktree.id)
-    except CodestratorError:
-        return  # the files are still where they were; the state must become true all the same
 
 
 def _publish(tx: Tx, thread_id: str) -> None:
@@ -86,9 +72,11 @@ def _publish(tx: Tx, thread_id: str) -> None:
     number = said.exit_status if said.exit_status is not None else "no status"
     reason = f"process ended with {number}"
     if thread.status == "planned":
-        children.end(tx, thread, "cancelled", reason="its spawning was broken off")
+        why = "its spawning was broken off" if thread.log_file_path is None else "its pane is gone"
+        children.end(tx, thread, "cancelled", reason=why)
         return
-    children.end(tx, thread, "failed", reason=reason)
+    if children.end(tx, thread, "failed", reason=reason).status != "failed":
+        return
     session = tx.require(Session, thread.session_id)
     words = f"{thread.id} '{thread.title}' failed: {reason}"
     letters.post(tx, thread.id, session.root_thread_id, session.id, words)

@@ -4,12 +4,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from codestrator import threadfiles
+from codestrator import params, threadfiles
 from codestrator.calls import Flow, Tx
 from codestrator.errors import Forbidden, NotFound, WrongState
 from codestrator.methods import children, letters, who
-from codestrator.params import AnyId, Message, Params, Summary, ThreadId
-from codestrator.records import THREAD_ENDED, Directive, Session, Thread
+from codestrator.params import AnyId, Params, Summary, ThreadId
+from codestrator.records import THREAD_ENDED, Directive, Message, Session, Thread
 
 ORDER = ("queued", "delivered", "applied", "failed")
 
@@ -27,7 +27,9 @@ class Report(Params, frozen=True, kw_only=True):
     progress: Summary | None = None
     blocker: Annotated[Summary | None, Meta(description="what stops it; its case becomes blocked")] = None
     question: Annotated[Summary | None, Meta(description="for the root's inbox; the thread then waits")] = None
-    final_message: Annotated[Message | None, Meta(description="the result; with status completed or failed")] = None
+    final_message: Annotated[params.Message | None, Meta(description="the result; with status completed or failed")] = (
+        None
+    )
     exit_status: int | None = None
     pid: int | None = None
     receipts: tuple[Receipt, ...] = ()
@@ -106,15 +108,15 @@ def _publish(tx: Tx, want: Report) -> Thread:
     said = children.told(tx, thread.id)
     for receipt in want.receipts:
         _take(tx, thread, receipt, said.turn)
+    if want.question:
+        _ask(tx, thread, want.question)
+    if want.blocker:
+        _block(tx, thread, want.blocker)
     if want.status in ("completed", "failed"):
         reason = {"reason": want.blocker or want.final_message} if want.status == "failed" else {}
         given = {"final_message": want.final_message, "exit_status": want.exit_status, "blocker": want.blocker}
         shortened = {name: value[:2000] for name, value in reason.items() if value}
         return children.end(tx, thread, want.status, **{k: v for k, v in given.items() if v is not None} | shortened)
-    if want.question:
-        _ask(tx, thread, want.question)
-    if want.blocker:
-        _block(tx, thread, want.blocker)
     waits = bool(want.question or want.blocker)
     status = "waiting" if waits else want.status or thread.status
     applied = any(one.state == "applied" for one in want.receipts)
@@ -162,7 +164,11 @@ def _take(tx: Tx, thread: Thread, receipt: Receipt, turn: int) -> None:
 
 
 def _ask(tx: Tx, thread: Thread, question: str) -> None:
+    """Put it into the root's inbox, unless it lies there already: a report may be sent again."""
     session = tx.require(Session, thread.session_id)
+    asked = tx.found(Message, sender_thread_id=thread.id, receiver_thread_id=session.root_thread_id, status="pending")
+    if any(one.text == question for one in asked):
+        return
     letters.post(tx, thread.id, session.root_thread_id, session.id, question)
 
 

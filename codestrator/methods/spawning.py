@@ -1,65 +1,13 @@
 """A child is spawned: everything checked, its place reserved, its worktree made, its runner started."""
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any
 
-from msgspec import Meta
-
-from codestrator import guides, params, table, threadfiles
+from codestrator import guides, table, threadfiles
 from codestrator.calls import Flow, Tx
-from codestrator.errors import CodestratorError, Conflict, External, InvalidParams, Limit, Unsupported, WrongState
-from codestrator.methods import children, launching, who, worktrees
-from codestrator.params import Json, Line, Params, SessionId, Summary, TaskId, ThreadId, Title, WorktreeId
-from codestrator.records import THREAD_ENDED, Directive, RunnerKind, Session, Task, Thread, Worktree
-from codestrator.threadfiles import ThreadFile
-
-GENERAL = "Do the next case that is ready in your scope, or what the root tells you."
-Command = Annotated[str, params._text(size=8 * 1024)]
-TmuxName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,80}$", description="letters, digits, - and _")]
-TOKEN_CHARACTERS = 40
-
-
-class Spawn(Params, frozen=True, kw_only=True):
-    session_id: SessionId | None = None
-    parent_thread_id: Annotated[ThreadId | None, Meta(description="default: the root thread")] = None
-    worktree_id: Annotated[WorktreeId | None, Meta(description="default: a worker gets a new one")] = None
-    role: Title = table.WORKER
-    title: Title | None = None
-    objective: Summary | None = None
-    agent_guide_path: Annotated[Line | None, Meta(description="a shipped guide, or a path in the repository")] = None
-    agent_override: Annotated[Json | None, Meta(description="model, sandbox, limits; for the runner")] = None
-    launch_command: Annotated[Command | None, Meta(description="whole launch line; implies runner_kind command")] = None
-    codex_command: Command = "codex"
-    split_direction: Literal["vertical", "horizontal"] = "vertical"
-    ensure_tmux: Annotated[bool, Meta(description="false: without tmux it runs detached, with a log")] = True
-    auto_install: bool = True
-    tmux_session_name: TmuxName | None = None
-    tmux_window_name: TmuxName = "children"
-    initial_prompt: Annotated[params.Message | None, Meta(description="replaces the assignment's text")] = None
-    runner_kind: RunnerKind | None = None
-    interaction_mode: Literal["view_only", "interactive"] = "view_only"
-    provider: Title = "codex"
-    launch_codex: Annotated[bool, Meta(description="false: an empty pane, the thread stays planned")] = True
-    max_concurrent_children: Annotated[int, Meta(ge=1, le=16)] | None = None
-    skip_ready_check: bool = False
-    task_spec: Json | None = None
-    scope_task_ids: tuple[TaskId, ...] = ()
-    scope_case_ids: tuple[params.CaseId, ...] = ()
-    scope_node_ids: tuple[Annotated[str, params._id("node")], ...] = ()
-
-
-class Order(NamedTuple):
-    """A child to be, checked against the picture of now."""
-
-    want: Spawn
-    session: Session
-    kind: str
-    resolved: str
-    because: str | None
-    program: list[str]
-    launches: bool
-    preflight: list[dict[str, Any]]
-    replaces: Thread | None = None
-    directive: Directive | None = None
+from codestrator.errors import Conflict, External, InvalidParams, Limit, Unsupported, WrongState
+from codestrator.methods import children, launching, orders, who, worktrees
+from codestrator.methods.orders import Order, Spawn
+from codestrator.records import THREAD_ENDED, Session, Task, Thread, Worktree
 
 
 def spawn(flow: Flow, want: Spawn) -> dict[str, Any]:
@@ -67,14 +15,18 @@ def spawn(flow: Flow, want: Spawn) -> dict[str, Any]:
 
     Everything is checked first: a refusal writes nothing. `thread.child.wait_status` waits for its result.
     """
-    order = _check(flow, want)
+    return carry_out(flow, _check(flow, want))
+
+
+def carry_out(flow: Flow, order: Order) -> dict[str, Any]:
+    """Reserve its place and bring it up."""
     thread, worktree = _reserve(flow, order)
     found = launching.launch(flow, order, thread)
-    return found | ({"worktree": worktree} if worktree and want.worktree_id is None else {})
+    return found | ({"worktree": worktree} if worktree else {})
 
 
-def again(flow: Flow, thread_id: str, directive: Directive) -> dict[str, Any]:
-    """A new child with every setting of an old one, in its worktree, that begins with a directive."""
+def anew(flow: Flow, thread_id: str) -> Order:
+    """What it takes to begin a child again: every setting of the old one, in its worktree; refused as a spawn is."""
     tx = flow.read()
     session, old = children.child(tx, thread_id)
     kept = threadfiles.find(flow.world.files, old.id)
@@ -89,7 +41,8 @@ def again(flow: Flow, thread_id: str, directive: Directive) -> dict[str, Any]:
         agent_override=old.agent_override,
         launch_command=kept.launch_command,
         codex_command=kept.codex_command,
-        ensure_tmux=bool(old.tmux_pane_id),
+        ensure_tmux=old.tmux_session_name is not None,
+        tmux_session_name=old.tmux_session_name,
         tmux_window_name=old.tmux_window_name or "children",
         initial_prompt=kept.prompt,
         runner_kind=old.runner_kind,
@@ -99,9 +52,7 @@ def again(flow: Flow, thread_id: str, directive: Directive) -> dict[str, Any]:
         scope_case_ids=old.scope_case_ids,
         scope_node_ids=old.scope_node_ids,
     )
-    order = _check(flow, want, old)._replace(replaces=old, directive=directive)
-    thread, _ = _reserve(flow, order)
-    return launching.launch(flow, order, thread)
+    return _check(flow, want, old)
 
 
 def _check(flow: Flow, want: Spawn, replaces: Thread | None = None) -> Order:
@@ -119,14 +70,14 @@ def _check(flow: Flow, want: Spawn, replaces: Thread | None = None) -> Order:
     _check_role(tx, want, session)
     for task_id in (*want.scope_task_ids, *want.scope_case_ids):
         tx.require(Task, task_id)
-    guides.read_guide(want.role, want.agent_guide_path, flow.world.repo)
+    guides.read_guide(want.role, want.agent_guide_path, flow.world.repo, flow.settings.guide_root)
     kind, resolved, because = _kind(flow, want)
     launches = want.launch_codex or want.launch_command is not None
     _place(tx, want, session, replaces)
     _check_limit(tx, session, want, replaces)
     launching.check_tmux(flow, want.ensure_tmux)
-    program = [] if resolved == "command" else flow.world.runners.program(want.codex_command)
-    findings = _preflight(flow, tx, want, session, program) if program and launches else []
+    program = flow.world.runners.program(want.codex_command) if launches and resolved != "command" else []
+    findings = _preflight(flow, tx, want, session, program) if program else []
     return Order(want, session, kind, resolved, because, program, launches, findings, replaces)
 
 
@@ -199,20 +150,19 @@ def _place(tx: Tx, want: Spawn, session: Session, replaces: Thread | None) -> Wo
 
 def _check_limit(tx: Tx, session: Session, want: Spawn, replaces: Thread | None) -> None:
     most = want.max_concurrent_children or session.max_children
-    alive = [one.id for one in tx.found(Thread, session_id=session.id) if _counts(one) and one is not replaces]
-    alive = [one for one in alive if replaces is None or one != replaces.id]
-    if len(alive) >= most:
+    alive = [
+        row.id
+        for row in tx.where(Thread, session_id=session.id)
+        if row.parent_thread_id is not None and row.status not in THREAD_ENDED
+    ]
+    used = len([one for one in alive if replaces is None or one != replaces.id])
+    if used >= most:
         raise Limit(
-            f"'{session.id}' has {len(alive)} live children, expected fewer than {most}",
+            f"session '{session.id}' has {used} live {'child' if used == 1 else 'children'}, limit is {most}",
             hint="Wait for one with thread.child.wait_status, or stop one.",
-            name="max_concurrent_children",
             limit=most,
-            found=len(alive),
+            used=used,
         )
-
-
-def _counts(thread: Thread) -> bool:
-    return thread.parent_thread_id is not None and thread.status not in THREAD_ENDED
 
 
 def _preflight(flow: Flow, tx: Tx, want: Spawn, session: Session, program: list[str]) -> list[dict[str, Any]]:
@@ -241,7 +191,7 @@ def _reserve(flow: Flow, order: Order) -> tuple[Thread, dict[str, Any] | None]:
     def stage(tx: Tx, worktree_id: str) -> Thread:
         who.active_session(tx, session.id)
         _check_limit(tx, session, want, order.replaces)
-        return tx.put(_thread(tx, order, thread_id, worktree_id, hashed))
+        return tx.put(orders.document(tx, order, thread_id, worktree_id, hashed))
 
     given = _place(flow.read(), want, session, order.replaces)
     if given is not None:
@@ -253,7 +203,7 @@ def _reserve(flow: Flow, order: Order) -> tuple[Thread, dict[str, Any] | None]:
         thread, worktree = flow.transact(take, thread_id), None
     else:
         thread, worktree = _with_worktree(flow, order, stage)
-    _write_file(flow, order, thread, token)
+    orders.write_file(flow, order, thread, token)
     return thread, worktree
 
 
@@ -265,74 +215,3 @@ def _with_worktree(flow: Flow, order: Order, stage: Any) -> tuple[Thread, dict[s
     threads: list[Thread] = []
     made = worktrees.make(flow, child, lambda tx, worktree_id: threads.append(stage(tx, worktree_id)))
     return threads[-1], made["worktree"]
-
-
-def _thread(tx: Tx, order: Order, thread_id: str, worktree_id: str, hashed: str) -> Thread:
-    want, session = order.want, order.session
-    return Thread(
-        id=thread_id,
-        session_id=session.id,
-        role=want.role,
-        title=want.title or want.role,
-        objective=want.objective or want.title or GENERAL,
-        machine=tx.machine,
-        status="planned",
-        parent_thread_id=want.parent_thread_id or session.root_thread_id,
-        worktree_id=worktree_id,
-        replaces_thread_id=order.replaces.id if order.replaces else None,
-        scope_task_ids=want.scope_task_ids,
-        scope_case_ids=want.scope_case_ids,
-        scope_node_ids=want.scope_node_ids,
-        agent_guide_path=want.agent_guide_path,
-        agent_override=want.agent_override,
-        task_spec=want.task_spec or _task_spec(tx, order),
-        runner_kind=order.kind,  # type: ignore[arg-type]  # checked by its parameter
-        resolved_runner_kind=order.resolved,  # type: ignore[arg-type]
-        resolved_because=order.because,
-        interaction_mode=want.interaction_mode,
-        token_hash=hashed,
-        pid=None,
-    )
-
-
-def _task_spec(tx: Tx, order: Order) -> dict[str, Any]:
-    want = order.want
-    cases = [tx.require(Task, one) for one in want.scope_case_ids]
-    found = {
-        "thread_role": want.role,
-        "title": want.title or want.role,
-        "objective": want.objective or want.title or GENERAL,
-        "case_ids": list(want.scope_case_ids),
-        "acceptance": [line for case in cases for line in case.acceptance],
-        "files": sorted({file for case in cases for file in case.files}),
-        "runner_kind": order.resolved,
-        "interaction_mode": want.interaction_mode,
-    }
-    return {name: value for name, value in found.items() if value}
-
-
-def _write_file(flow: Flow, order: Order, thread: Thread, token: str) -> None:
-    tx = flow.read()
-    worktree = tx.require(Worktree, thread.worktree_id or "")
-    found = ThreadFile(
-        thread_id=thread.id,
-        session_id=thread.session_id,
-        token=token,
-        role=thread.role,
-        repo=str(flow.world.repo),
-        folder=str(flow.world.repo / worktree.places[tx.machine].path),
-        runner_kind=order.resolved,
-        interaction_mode=order.want.interaction_mode,
-        launch_command=order.want.launch_command,
-        codex_command=order.want.codex_command,
-        program=order.program,
-        environment=flow.world.runners.environment(),
-        prompt=order.want.initial_prompt,
-        override=order.want.agent_override or {},
-    )
-    try:
-        threadfiles.write(flow.world.files, found)
-    except CodestratorError as error:
-        message = error.message
-        flow.transact(lambda tx: children.end(tx, tx.require(Thread, thread.id), "failed", reason=message), thread.id)
-        raise

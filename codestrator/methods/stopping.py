@@ -1,17 +1,19 @@
 """Children brought to their end: asked, then made to, and seen to be gone."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
-from codestrator.errors import External
-from codestrator.methods import children, closing, rescue, waiting
+from codestrator.errors import CodestratorError, External
+from codestrator.methods import children, rescue
 from codestrator.params import Params, Summary, ThreadId
-from codestrator.records import THREAD_ENDED, Thread, Worktree
+from codestrator.records import THREAD_ENDED, Rescue, Thread, Worktree
 
-GRACE_SECONDS = 6
-FORCE_SECONDS = 4.0
+# Together with what git needs for a snapshot: within 10 s.
+GRACE_SECONDS, FORCE_SECONDS = 5.0, 3.0
+REASON = "stop"
 
 
 class Stop(Params, frozen=True, kw_only=True):
@@ -26,62 +28,82 @@ def stop(flow: Flow, want: Stop) -> dict[str, Any]:
     Its claims and locks are released; its case stays in work for the next.
     """
     session, thread = children.child(flow.read(), want.thread_id)
-    snapshot_id = None
     if thread.status not in THREAD_ENDED:
-        _ask(flow, thread)
-        put_down(flow, thread.id)
-        snapshot_id = _snapshot(flow, thread)
-        thread = flow.transact(lambda tx: _publish(tx, want), thread.id)
-        flow.world.live.forget_told(thread.id)
+        for error in bring_down(flow, [thread], want.reason or children.STOPPED):
+            raise error
     if want.terminate_pane and thread.tmux_pane_id:
-        flow.world.tmux.end_pane(thread.tmux_pane_id, closing.tmux_tag(flow, session))
-    found = {"thread": thread, "result": "stopped", "exit_status": thread.exit_status, "snapshot_id": snapshot_id}
-    return {name: value for name, value in found.items() if value is not None}
+        flow.world.tmux.end_pane(thread.tmux_pane_id, children.tmux_tag(flow, session.id))
+    tx = flow.read()
+    thread = tx.require(Thread, thread.id)
+    snapshots = [row.id for row in tx.where(Rescue, worktree_id=thread.worktree_id, reason=REASON)]
+    snapshot_id = next((one for one in snapshots if tx.require(Rescue, one).thread_id == thread.id), None)
+    return {
+        "thread": children.in_sight(tx, thread),
+        "result": "stopped",
+        "exit_status": thread.exit_status,
+        "snapshot_id": snapshot_id,
+    }
 
 
-def _ask(flow: Flow, thread: Thread) -> None:
-    """Tell the runner, and give it a while to end its agent and itself."""
-    if thread.status == "planned" or not flow.world.live.held(thread.id):
-        return
+def bring_down(flow: Flow, threads: Sequence[Thread], reason: str) -> list[CodestratorError]:
+    """End live children together: their runners are asked, what is left is ended, their work is kept.
 
-    def ask(tx: Tx) -> None:
-        now = tx.require(Thread, thread.id)
-        if now.status not in THREAD_ENDED and not now.stop_requested:
-            tx.put(now.but(stop_requested=True))
+    What hindered a snapshot is returned: it changes nothing about their end, and their files are where they were.
+    """
+    asked = [one.id for one in threads]
+    flow.transact(lambda tx: _ask(tx, asked, reason), asked[0])
+    # Only a runner that is at work can hear it.
+    put_down(flow, *asked, grace=GRACE_SECONDS if any(flow.world.live.held(one) for one in asked) else 0)
+    found = [keep_work(flow, one) for one in threads]
+    flow.transact(lambda tx: _publish(tx, asked, reason), asked[0])
+    for thread_id in asked:
+        flow.world.live.forget_told(thread_id)
+        flow.world.live.leave(thread_id)
+    return [error for error in found if error]
 
-    flow.transact(ask, thread.id)
-    waiting.first(flow, GRACE_SECONDS, lambda tx: True if not tx.live.held(thread.id) else None)
+
+def _ask(tx: Tx, thread_ids: Sequence[str], reason: str) -> None:
+    for thread in (tx.require(Thread, one) for one in thread_ids):
+        if thread.status not in (*THREAD_ENDED, "planned"):
+            tx.put(thread.but(stop_requested=True, reason=reason))
 
 
-def put_down(flow: Flow, thread_id: str) -> None:
-    """End every process that carries the thread's mark; `external` if one will not go."""
-    left = flow.world.runners.end(thread_id, FORCE_SECONDS)
+def put_down(flow: Flow, *thread_ids: str, grace: float = 0) -> None:
+    """End every process that carries the mark of these threads; `external` if one will not go."""
+    left = flow.world.runners.end(thread_ids, FORCE_SECONDS, grace=grace)
     if left:
         raise External(
-            f"processes {', '.join(map(str, left[:5]))} of '{thread_id}' did not end, expected none",
-            hint="End them by hand, then call the same again.",
+            f"processes {', '.join(map(str, left[:5]))} of '{thread_ids[0]}' did not end, expected none",
+            hint="Call the same again; if they stay, they wait for a disk or a device.",
             program="codestrator runner",
         )
 
 
-def _snapshot(flow: Flow, thread: Thread) -> str | None:
+def keep_work(flow: Flow, thread: Thread) -> CodestratorError | None:
+    """Take a snapshot of what the child has not committed; what hindered it."""
+    try:
+        _snapshot(flow, thread)
+    except CodestratorError as error:
+        return error
+    return None
+
+
+def _snapshot(flow: Flow, thread: Thread) -> None:
     tx = flow.read()
     worktree = tx.get(Worktree, thread.worktree_id)
     place = worktree.places.get(tx.machine) if worktree else None
     if worktree is None or place is None:
-        return None
+        return
     folder = flow.world.repo / place.path
     if not folder.is_dir() or not flow.world.worktrees.changes(folder):
-        return None
-    snapshot, new = rescue.take(flow, worktree, folder, "stop", thread_id=thread.id)
+        return
+    snapshot, new = rescue.take(flow, worktree, folder, REASON, thread_id=thread.id)
     if new:
         flow.transact(lambda tx: rescue.keep(tx, snapshot), worktree.id)
-    return snapshot.id
 
 
-def _publish(tx: Tx, want: Stop) -> Thread:
-    thread = tx.require(Thread, want.thread_id)
-    if thread.status in THREAD_ENDED:
-        return thread
-    status = "cancelled" if thread.status == "planned" else "stopped"
-    return children.end(tx, thread, status, reason=want.reason or "stopped by the root")
+def _publish(tx: Tx, thread_ids: Sequence[str], reason: str) -> None:
+    for thread in (tx.require(Thread, one) for one in thread_ids):
+        if thread.status not in THREAD_ENDED:
+            status = "cancelled" if thread.status == "planned" else "stopped"
+            children.end(tx, thread, status, reason=reason)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from codestrator import SCHEMA, __version__
+from codestrator import SCHEMA, __version__, guides, table
 from codestrator.calls import Flow, Tx
 from codestrator.errors import Unsupported
 from codestrator.methods import intents, who
@@ -18,7 +18,7 @@ GIT_NEEDED = (2, 39)
 STATE_REF = "refs/codestrator/state"
 PACKAGE = Path(__file__).parent.parent
 HOOKS = ("post-commit", "post-merge", "pre-push", "post-checkout")
-ROLES = ("session-root", "worker", "merge-reviewer", "plan-architect", "doc-mirror-manager")
+ROLES = ("session-root", *table.ROLES)
 INSTALL_HINT = "Install tmux with the system's package manager (apt install tmux, brew install tmux), then call again."
 
 
@@ -136,6 +136,6 @@ def bundle_info(tx: Tx, want: BundleInfo) -> dict[str, Any]:
             "agents": agents.is_dir(), "skills": skills.is_dir(), "mcp": mcp.is_dir(), "source": PACKAGE.is_dir(),
         },
         "skills": sorted(one.name for one in skills.iterdir() if one.is_dir()) if skills.is_dir() else [],
-        "role_templates": {role: str(agents / f"{role}.md") for role in ROLES},
+        "role_templates": {role: str(agents / guides.guide_for(role)) for role in ROLES},
         "sync_verify": {"command": "git codestrator doctor"},
     }  # fmt: skip

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import CodestratorError, Forbidden, InvalidParams
-from codestrator.methods import children, closing, reconciling, waiting, who
+from codestrator.methods import children, reconciling, waiting, who
 from codestrator.methods.paging import page
 from codestrator.methods.pointing import active_ref
 from codestrator.params import Paged, Params, SessionId, ThreadId, Title
@@ -109,7 +109,7 @@ def provider_status(thread: Thread, said: Told) -> str | None:
 def _pane(flow: Flow, session: Session, thread: Thread, lines: int) -> dict[str, Any]:
     if thread.tmux_pane_id is None or thread.machine != flow.settings.machine:
         return {"pane_exists": False}
-    tag = closing.tmux_tag(flow, session)
+    tag = children.tmux_tag(flow, session.id)
     try:
         pane = flow.world.tmux.pane(thread.tmux_pane_id, tag)
         if pane is None:

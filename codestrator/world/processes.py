@@ -38,11 +38,11 @@ def alive(pid: int, start: str) -> bool:
     return pid > 0 and started(pid) == start
 
 
-def marked(name: str, value: str) -> list[int]:
-    """The processes of this user that were started with that environment variable; never this one."""
-    wanted = f"{name}={value}".encode()
+def marked(name: str, *values: str) -> list[int]:
+    """The processes of this user that were started with that variable as one of the values; never this one."""
+    wanted = {f"{name}={value}".encode() for value in values}
     if not Path("/proc/self").exists():
-        return _marked_by_ps(wanted.decode())
+        return _marked_by_ps({one.decode() for one in wanted})
     found = []
     for place in Path("/proc").iterdir():
         if not place.name.isdigit() or int(place.name) == os.getpid():
@@ -51,17 +51,17 @@ def marked(name: str, value: str) -> list[int]:
             variables = (place / "environ").read_bytes().split(b"\0")
         except OSError:  # ended meanwhile, or somebody else's
             continue
-        if wanted in variables and started(int(place.name)) is not None:
+        if not wanted.isdisjoint(variables) and started(int(place.name)) is not None:
             found.append(int(place.name))
     return found
 
 
-def _marked_by_ps(wanted: str) -> list[int]:
+def _marked_by_ps(wanted: set[str]) -> list[int]:
     """Where there is no /proc (macOS)."""
     import subprocess
 
     done = subprocess.run(["ps", "-Eww", "-o", "pid=,command="], capture_output=True, text=True, check=False, timeout=5)
-    lines = [line.split(None, 1) for line in done.stdout.splitlines() if wanted in line.split()]
+    lines = [line.split(None, 1) for line in done.stdout.splitlines() if not wanted.isdisjoint(line.split())]
     return [int(line[0]) for line in lines if int(line[0]) != os.getpid()]
 
 

@@ -21,6 +21,7 @@ MARK = "CODESTRATOR_THREAD_ID"
 # What tells a program of the terminal or the tmux pane that another one sits in.
 OF_A_TERMINAL = ("TMUX", "TMUX_PANE", "TERM", "COLUMNS", "LINES", "STY", "WINDOW", "OLDPWD", "PWD", "_", "SHLVL")
 LOOK_SECONDS = 0.05
+_started: list["subprocess.Popen[bytes]"] = []  # detached runners outlive the call that started them
 
 
 class LocalRunners:
@@ -64,15 +65,16 @@ class LocalRunners:
         return preflight.check(program, folder, self._common_dir, self.environment())
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "codestrator", "--repo", str(self._repo), *words]
+        return [sys.executable, "-P", "-m", "codestrator", "--repo", str(self._repo), *words]
 
     def start(self, command: Sequence[str], folder: Path, env: Mapping[str, str], log: Path) -> tuple[int, str]:
+        _started[:] = [one for one in _started if one.poll() is None]
         try:
             with log.open("ab") as out:
                 process = subprocess.Popen(
                     command,
                     cwd=folder,
-                    env=os.environ | dict(env),
+                    env=self.environment() | dict(env),
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=subprocess.STDOUT,
@@ -84,18 +86,21 @@ class LocalRunners:
                 hint="Look at the free space and the permissions of the repository.",
                 program=command[0],
             ) from None
+        _started.append(process)
         return process.pid, processes.started(process.pid) or ""
 
-    def end(self, thread_id: str, seconds: float) -> list[int]:
-        give_up = time.monotonic() + seconds
-        sent = signal.SIGTERM
-        while left := processes.marked(MARK, thread_id):
-            for pid in left:
-                processes.send(pid, sent)
-            if time.monotonic() > give_up:
+    def end(self, thread_ids: Sequence[str], seconds: float, *, grace: float = 0) -> list[int]:
+        asks = time.monotonic() + grace
+        kills, gives_up = asks + seconds / 2, asks + seconds
+        asked: set[int] = set()
+        while left := processes.marked(MARK, *thread_ids):
+            now = time.monotonic()
+            if now > gives_up:
                 return left
-            if time.monotonic() > give_up - seconds / 2:
-                sent = signal.SIGKILL
+            for pid in left if now >= asks else ():
+                if now > kills or pid not in asked:
+                    processes.send(pid, signal.SIGKILL if now > kills else signal.SIGTERM)
+                asked.add(pid)
             time.sleep(LOOK_SECONDS)
         return []
 

@@ -72,13 +72,15 @@ def test_the_bundle_tells_version_and_paths(root: Actor) -> None:
     )
     assert found["exists"]["source"] is True and Path(found["source_root"], "table.py").exists()
     assert found["sync_verify"] == {"command": "git codestrator doctor"}
-    assert set(found["role_templates"]) == {
-        "session-root",
-        "worker",
-        "merge-reviewer",
-        "plan-architect",
-        "doc-mirror-manager",
+    templates = {role: Path(place) for role, place in found["role_templates"].items()}
+    assert {role: place.name for role, place in templates.items()} == {
+        "session-root": "root-orchestrator.md",
+        "worker": "main-worker.md",
+        "merge-reviewer": "merge-reviewer.md",
+        "plan-architect": "plan-architect.md",
+        "doc-mirror-manager": "doc-mirror-manager.md",
     }
+    assert all(place.is_file() for place in templates.values())
 
 
 def test_a_git_that_is_too_old_is_refused(actor: Callable[..., Actor], program: Callable[[str, str], Path]) -> None:
