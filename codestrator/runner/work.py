@@ -26,13 +26,15 @@ class Work:
         self.thread = tx.require(Thread, channel.id)
         self.session = tx.require(Session, self.thread.session_id)
         self.worktree = tx.get(Worktree, self.thread.worktree_id or "")
-        self.guide = guides.read_guide(self.thread.role, self.thread.agent_guide_path, channel.world.repo)
+        self.guide = guides.read_guide(
+            self.thread.role, self.thread.agent_guide_path, channel.world.repo, channel.world.settings.guide_root
+        )
         parent = tx.get(Thread, self.thread.parent_thread_id or "")
         self.author = Author(parent.id if parent else None, self.session.id, self.thread.machine)
 
     def first_prompt(self) -> str:
         """Guide, assignment, directives of a restart, rules, brief; the guide where the agent has it not already."""
-        guide = "" if self.file.runner_kind == "agents_sdk_codex_mcp" else self.guide
+        guide = self.guide if self.file.runner_kind == "command" else ""
         try:
             brief: dict[str, Any] | None = self.channel.call("work.brief")
         except CodestratorError:
