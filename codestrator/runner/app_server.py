@@ -16,6 +16,7 @@ from codestrator.runner.turns import Asked, Turns
 INITIALIZE_SECONDS = 30.0
 OPEN_SECONDS = codex.MCP_STARTUP_SECONDS + 30.0  # the thread waits for our MCP server
 BEGIN_SECONDS = 30.0
+OVER_SECONDS = 2.0
 CANCEL_SECONDS = 6.0
 CLEAN_SECONDS = 1.0
 KILLED_SECONDS = 1.0
@@ -42,6 +43,7 @@ class AppServerAgent:
         self._program: Program | None = None  # the newest, up or not
         self._thread = ""
         self._turn = ""
+        self._toolless = False  # its server of ours died, and Codex starts none again
         self._asked = Asked()
         self._last_message = ""
 
@@ -52,7 +54,7 @@ class AppServerAgent:
     def begin(self, prompt: str) -> None:
         self._last_message = self._turn = ""
         try:
-            rpc = self._rpc or self._up()
+            rpc = self._rpc if self._rpc and not self._toolless else self._up()
         except External as error:
             self._turns.tell(TurnEnded("failed", error=error.message))
             return
@@ -65,9 +67,11 @@ class AppServerAgent:
         except Refusal as error:
             self._turns.ended(TurnEnded("failed", error=str(error)))
         except (Over, Silence) as error:
-            if isinstance(error, Silence) or rpc.program.given_up:  # else its end is news, and told as such
-                self._kill()
-                self._turns.ended(TurnEnded("failed", error=str(error) or "the program reads no more"))
+            if isinstance(error, Over) and not rpc.program.given_up and rpc.program.over(OVER_SECONDS):
+                self._turns.withdraw()  # its end is news, and told as such
+                return
+            self._kill()
+            self._turns.ended(TurnEnded("failed", error=str(error) or "the program reads no more"))
 
     def interrupt(self) -> None:
         self._turns.cancel()
@@ -98,7 +102,7 @@ class AppServerAgent:
                 raise Over
         except (Over, Refusal, Silence) as error:
             raise self._bad_start(error, rpc.program) from None
-        self._rpc = rpc
+        self._rpc, self._toolless = rpc, False
         return rpc
 
     def _bad_start(self, error: Exception, program: Program) -> External:
@@ -155,7 +159,7 @@ class AppServerAgent:
         except Silence:
             return False
         except Refusal as error:
-            self._settings.log(f"? {error}")
+            rpc.program.note(f"? {error}")
         rpc.program.end_orphans()
         return True
 
@@ -191,6 +195,7 @@ class AppServerAgent:
         if method == "item/started":
             return saying.begun(item, self._settings.folder)
         if method == "item/completed":
+            self._toolless = self._toolless or codex.server_gone(item)
             if item.get("type") == "agentMessage":
                 self._last_message = str(item.get("text") or "")
             return saying.done(item, self._settings.folder)

@@ -144,7 +144,8 @@ class _Run:
             if isinstance(event, dict):
                 self._agent._heard(self, event)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-            self._agent._settings.log(f"? the line before is no event of codex exec: {error!r}")
+            if self.program:
+                self.program.note(f"? the line before is no event of codex exec: {error!r}")
 
     def ended(self, status: int, news: bool) -> None:
         self._agent._over(self, status)

@@ -59,7 +59,8 @@ class Program:
         given = surroundings(environment) | {MARK: mark}
         expect_there(command, folder, given)
         self._ordering = threading.Lock()
-        self._ended = self._vouched = self._written_off = False
+        self._over = threading.Event()
+        self._vouched = self._written_off = False
         self._control: int | None
         self._process, self._control = _spawn(command, folder, given)
         assert self._process.stdin is not None
@@ -76,8 +77,12 @@ class Program:
     def vouch(self) -> bool:
         """From now on its end is news; False if it has ended already."""
         with self._ordering:
-            self._vouched = not self._ended
+            self._vouched = not self._over.is_set()
             return self._vouched
+
+    def over(self, seconds: float) -> bool:
+        """Whether it has ended; waits so long at most."""
+        return self._over.wait(seconds)
 
     @property
     def given_up(self) -> bool:
@@ -91,7 +96,7 @@ class Program:
 
     def write(self, line: str) -> None:
         """One line to its standard input; `Over` where it has ended or does not read."""
-        self._log("> " + line)
+        self.note("> " + line)
         self.write_raw(line.encode("utf-8", "surrogatepass") + b"\n")
 
     def write_raw(self, data: bytes) -> None:
@@ -171,12 +176,12 @@ class Program:
         with self._process.stdout as stream:
             while line := stream.readline(LINE_BYTES):
                 if not line.endswith(b"\n") and len(line) == LINE_BYTES:
-                    self._log(f"? a line of more than {LINE_BYTES} bytes was left out")
+                    self.note(f"? a line of more than {LINE_BYTES} bytes was left out")
                     while not line.endswith(b"\n") and (line := stream.readline(LINE_BYTES)):
                         pass
                     continue
                 found = line.decode("utf-8", "replace").rstrip("\r\n")
-                self._log("< " + found)
+                self.note("< " + found)
                 if not self._written_off:
                     self._on_line(found)
 
@@ -186,7 +191,7 @@ class Program:
             while line := stream.readline(LOGGED_CHARACTERS):
                 found = text.one_line(line.decode("utf-8", "replace"))
                 self._said.append(found)
-                self._log("! " + found)
+                self.note("! " + found)
 
     def _wait(self) -> None:
         status = self._process.wait()
@@ -195,11 +200,12 @@ class Program:
         self._let_go()
         end_marked(self._mark)
         with self._ordering:
-            self._ended = True
+            self._over.set()
             news = self._vouched and not self._written_off
         self._on_end(status, news)
 
-    def _log(self, line: str) -> None:
+    def note(self, line: str) -> None:
+        """Put a line beside those that go to and fro."""
         with contextlib.suppress(OSError):  # a full disk is no reason to stop
             self._wire(line if len(line) <= LOGGED_CHARACTERS else line[:LOGGED_CHARACTERS] + " …")
 

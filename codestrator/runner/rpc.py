@@ -83,7 +83,7 @@ class Rpc:
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
-            self._ears.wire("? the line before is no message")
+            self.program.note("? the line before is no message")
             return
         method, params = message.get("method"), message.get("params")
         params = params if isinstance(params, dict) else {}
@@ -95,7 +95,7 @@ class Rpc:
             else:
                 self._ears.notified(str(method), params)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            self._ears.wire(f"? the line before has another shape than expected: {error!r}")
+            self.program.note(f"? the line before has another shape than expected: {error!r}")
 
     def _answered(self, message: Json) -> None:
         number = message.get("id")

@@ -48,6 +48,12 @@ class Turns:
             self._heard = time.monotonic()
             self._changed.notify_all()
 
+    def withdraw(self) -> None:
+        """The turn that was to begin did not: the program was gone."""
+        with self._changed:
+            if not self._cancelling:
+                self._runs = self._wanted = False
+
     def begun(self, turn_id: str) -> None:
         """The program says that a turn has begun; it may do so on its own."""
         with self._changed:

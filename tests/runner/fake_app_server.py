@@ -52,6 +52,10 @@ def turn(prompt: str) -> None:
         error = {"message": "no such model", "codexErrorInfo": prompt}
         completed("failed", error=error)
         return
+    elif MODE == "blind":
+        os.close(0)
+        completed()
+        signal.pause()
     elif MODE in ("deaf", "silent", "stubborn"):
         return
     completed()

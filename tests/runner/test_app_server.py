@@ -61,8 +61,8 @@ def make(ears: Ears, repo: Path) -> Iterator[Make]:
 def fake(make: Make) -> Callable[..., AppServerAgent]:
     """The false app server in one of its modes, started."""
 
-    def one(mode: str, **chosen: object) -> AppServerAgent:
-        agent = make([sys.executable, str(FAKE), mode], {}, **chosen)
+    def one(mode: str, mark: str = "", **chosen: object) -> AppServerAgent:
+        agent = make([sys.executable, str(FAKE), mode], {MARK: mark}, **chosen)
         agent.start()
         return agent
 
@@ -115,7 +115,7 @@ def test_a_turn_says_what_happens_and_ends_with_the_last_words(real: Callable[..
 @pytest.mark.codex
 def test_turns_share_one_conversation_and_the_instructions(real: Callable[..., Real], ears: Ears) -> None:
     codex = real(say("first answer"), say("second answer"), instructions="You are the worker of this case.")
-    for prompt in ("first question", "second question"):
+    for prompt in ("first question" + " and more" * 30_000, "second question"):
         codex.agent.begin(prompt)
         ears.until(TurnEnded)
     assert "You are the worker of this case." in codex.asked(0)
@@ -435,6 +435,37 @@ def test_a_program_that_dies_in_a_turn_is_gone_and_nothing_else(
     fake("dies").begin("go")
     assert ears.until(Gone) == Gone(-signal.SIGKILL)
     assert ears.ends() == [Gone(-signal.SIGKILL)]
+
+
+def test_a_program_that_was_gone_before_the_turn_is_told_once(fake: Callable[..., AppServerAgent], ears: Ears) -> None:
+    mark = os.urandom(6).hex()
+    agent = fake("plain", mark)
+    kill_codex(mark)
+    ears.until(Gone)
+    agent.begin("go")
+    assert ears.until(TurnEnded).outcome == "completed"
+    assert [type(one) for one in ears.ends()] == [Gone, TurnEnded]
+
+
+def test_a_program_that_stops_reading_fails_the_turn_and_is_replaced(
+    fake: Callable[..., AppServerAgent], ears: Ears
+) -> None:
+    agent = fake("blind")
+    agent.begin("go")
+    ears.until(TurnEnded)
+    agent.begin("again")
+    assert ears.until(TurnEnded) == TurnEnded("failed", error="the program reads no more")
+    agent.begin("and again")
+    assert ears.until(TurnEnded).outcome == "completed"
+    assert [type(one) for one in ears.ends()] == [TurnEnded] * 3
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(fake: Callable[..., AppServerAgent], ears: Ears) -> None:
+    def full(line: str) -> None:
+        raise OSError("no space left on device")
+
+    fake("garbage", log=full).begin("go")
+    assert ears.until(TurnEnded) == TurnEnded("completed", "after the garbage")
 
 
 def test_a_program_that_fails_at_once_is_a_bad_start_with_its_words(
