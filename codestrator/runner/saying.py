@@ -14,6 +14,7 @@ LINE_CHARACTERS = 200
 OUTPUT_LINES = 5
 _SHELL = re.compile(r"(/\S*/)?(ba|da|k|z)?sh")
 _HUMP = re.compile(r"_([a-z])")
+_WORDS = re.compile(r"_|(?=[A-Z])")
 
 
 def begun(item: Mapping[str, Any], folder: Path) -> str:
@@ -68,7 +69,8 @@ def _field(item: Mapping[str, Any], camel: str, snake: str) -> Any:
 
 
 def _status(item: Mapping[str, Any]) -> str:
-    return _line(_HUMP.sub(lambda found: f" {found[1]}", str(item.get("status") or "")))
+    """`inProgress`, or `in_progress`, in words."""
+    return _line(_WORDS.sub(" ", str(item.get("status") or "")).lower())
 
 
 def _unless_completed(item: Mapping[str, Any]) -> str:
