@@ -325,6 +325,18 @@ def _too_large(field: str, found: str, allowed: str) -> InvalidParams:
     return InvalidParams(f"'{field}' has {found}, expected {allowed}", field=field, found=found, expected=allowed)
 
 
+def every_id(want: Struct) -> Iterator[tuple[str, str]]:
+    """Each id that was given with its field, those inside of lists and objects too."""
+    for shape in shapes(type(want)):
+        inner = shape.item if shape.form == "list" and shape.item else shape
+        given = getattr(want, shape.name)
+        for one in given if isinstance(given, tuple | list) else (given,):
+            if isinstance(one, Struct):
+                yield from every_id(one)
+            elif inner.form == "id" and one:
+                yield shape.name, one
+
+
 def id_fields(want: Params) -> Iterator[tuple[Shape, Any]]:
     """The parameters that hold ids, with what was given; lists of ids too."""
     for shape in shapes(type(want)):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from codestrator import ids, params, receipts, seats, table
+from codestrator import identity, ids, params, receipts, seats, table
 from codestrator.calls import Flow, Seat, Tx
 from codestrator.errors import AmbiguousId, Forbidden, InvalidParams, NotFound, Unsupported
 from codestrator.model import Document, Presented, shown
@@ -81,7 +81,9 @@ def call(world: World, seat: Seat, name: str, given: Mapping[str, Any] | None = 
     caller = seats.caller_for(world, seat, method, want, lambda tx, one: whole_id(tx, one, "session_id"))
     if method.kind == "read" and not do.acts:
         tx = Tx(world.store.read(at), caller, world.live, world.settings, (str(world.repo),))
-        return present(do.run(tx, resolve(tx, want)))
+        want = resolve(tx, want)
+        identity.check(tx if at is None else seats.look(world, caller), method, want)
+        return present(do.run(tx, want))
     op = ids.mint("op")
     intent_id = receipts.key_id(caller, name, key) if key else op
     told = digest(name, want) if key or do.acts else ""
@@ -120,18 +122,22 @@ def find(name: str) -> table.Method:
 
 
 def _check_role(seat: Seat, method: table.Method) -> None:
-    allowed = method.kind == "read" if seat.kind == "bystander" else table.may_call(seat.role, method.name)
-    if not allowed:
-        who = seat.thread_id or "this folder's shell"
-        role = "bystander" if seat.kind == "bystander" else seat.role
-        needs = " or ".join(repr(one) for one in ("root", *method.roles))
-        raise Forbidden(
-            f"role '{role}' of '{who}' may not call {method.name}, needs {needs}",
-            hint="Ask the root: call inbox.send with receiver_thread_id 'root'.",
-            role=role,
-            method=method.name,
-            needs="root",
-        )
+    if table.allows(seat.kind, seat.role, method.name):
+        return
+    who, role = seat.thread_id or "this folder's shell", seat.role
+    hint = "Ask the root: call inbox.send with receiver_thread_id 'root'."
+    if seat.kind == "bystander":
+        role, hint = "bystander", "Go to a folder where no child works; a child's own shell names its private file."
+    elif not table.may_call(role, "inbox.send"):
+        hint = "Ask the root: call thread.child.report with a question."
+    needs = " or ".join(repr(one) for one in ("root", *method.roles))
+    raise Forbidden(
+        f"role '{role}' of '{who}' may not call {method.name}, needs {needs}",
+        hint=hint,
+        role=role,
+        method=method.name,
+        needs="root",
+    )
 
 
 def _envelope(method: table.Method, fields: dict[str, Any]) -> tuple[str | None, str | None]:
@@ -161,7 +167,11 @@ def _run_flow(flow: Flow, do: Handler, want: Params, keyed: bool) -> dict[str, A
     known = keyed and flow.store.initialised  # the first initialisation has nothing to look into
     if known and (repeated := receipts.repeated(flow.read(), flow.intent_id, flow.params_digest, flow.method)):
         return repeated
-    result = present(do.run(flow, resolve(flow.read(), want) if any(params.id_fields(want)) else want))
+    if flow.caller.kind == "child" or any(params.id_fields(want)):
+        tx = flow.read()
+        want = resolve(tx, want)
+        identity.check(tx, find(flow.method), want)
+    result = present(do.run(flow, want))
     if keyed:
         flow.transact(lambda tx: receipts.keep(tx, flow.intent_id, flow.method, flow.params_digest, result))
     return result
@@ -171,7 +181,9 @@ def _run_write(flow: Flow, do: Handler, want: Params, keyed: bool) -> dict[str, 
     def act(tx: Tx) -> dict[str, Any]:
         if keyed and (repeated := receipts.repeated(tx, flow.intent_id, flow.params_digest, flow.method)):
             return repeated
-        result = present(do.run(tx, resolve(tx, want)))
+        whole = resolve(tx, want)
+        identity.check(tx, find(flow.method), whole)
+        result = present(do.run(tx, whole))
         if keyed:
             receipts.keep(tx, flow.intent_id, flow.method, flow.params_digest, result)
         return result

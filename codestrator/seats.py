@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codestrator import params, threadfiles
+from codestrator import identity, params, threadfiles
 from codestrator.calls import Caller, Seat, Tx
 from codestrator.errors import Forbidden
 from codestrator.params import Params
 from codestrator.records import SESSION_ENDED, Session, Thread, Worktree
+from codestrator.table import ROOT_ROLES, WORKER
 
 if TYPE_CHECKING:
     from codestrator.ports import World
@@ -22,21 +23,29 @@ TAKES_OVER = ("resume.candidates.attach", "session.cleanup")
 
 
 def child_seat(world: "World", place: Path) -> Seat:
-    """The seat of the child whose private file that is; `forbidden` where its token proves nothing."""
+    """The seat of the child whose private file that is.
+
+    `forbidden` where the file or its token proves nothing here, `wrong_state` where its thread has ended.
+    """
     found = threadfiles.read(world.files, place)
-    thread = Tx(world.store.read(), NOBODY, world.live, world.settings, ()).get(Thread, found.thread_id)
+    if Path(found.repo).resolve() != world.repo.resolve():
+        raise threadfiles.refused(f"'{found.thread_id}' is of the repository '{found.repo}'", f"'{world.repo}'")
+    thread = look(world, NOBODY).get(Thread, found.thread_id)
     if thread is None or thread.token_hash is None or threadfiles.token_hash(found.token) != thread.token_hash:
-        raise Forbidden(
-            f"the token of '{found.thread_id}' proves nothing, expected the one that its thread was made with",
-            hint="Ask the root to spawn the child again with thread.child.directive mode restart.",
-            role="child",
-            needs="its thread's private file",
+        raise threadfiles.refused(
+            f"the token of '{found.thread_id}' proves nothing", "the one that its thread was made with"
         )
-    return Seat("child", session_id=thread.session_id, thread_id=thread.id, role=thread.role)
+    identity.alive(thread, world.settings.machine)
+    # Whatever a document says: who was started as a child is no root.
+    role = WORKER if thread.role in ROOT_ROLES else thread.role
+    return Seat("child", session_id=thread.session_id, thread_id=thread.id, role=role)
 
 
 def caller_for(world: "World", seat: Seat, method: "Method", want: Params, resolve: Callable[[Tx, str], str]) -> Caller:
     """The caller of one call; a root process becomes root of the session it names, if nobody else is."""
+    if seat.kind == "child":  # whatever session it names, it speaks for the one that its thread is in now
+        thread = _look(world, seat).get(Thread, seat.thread_id)
+        return describe(world, seat, thread.session_id if thread else seat.session_id)
     named = _named(want)
     if named:
         named = resolve(_look(world, seat), named)
@@ -65,8 +74,13 @@ def _wants_session(want: Params) -> bool:
     return any(shape.name in SESSION_FIELDS and not shape.required for shape in params.shapes(type(want)))
 
 
+def look(world: "World", caller: Caller) -> Tx:
+    """The present picture, as that caller sees it."""
+    return Tx(world.store.read(), caller, world.live, world.settings, (str(world.repo),))
+
+
 def _look(world: "World", seat: Seat) -> Tx:
-    return Tx(world.store.read(), describe(world, seat, None), world.live, world.settings, (str(world.repo),))
+    return look(world, describe(world, seat, None))
 
 
 def _claim_seat(world: "World", seat: Seat, method: "Method", session_id: str) -> None:

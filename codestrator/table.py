@@ -195,6 +195,13 @@ METHODS = {method.name: method for group in GROUPS for method in group.methods}
 TOOL_OF = {method.name: group.tool for group in GROUPS for method in group.methods}
 
 
+def allows(kind: str, role: str, name: str) -> bool:
+    """Whether a caller of that kind and role may call it; a child is never a root, a bystander only looks."""
+    if kind == "bystander":
+        return METHODS[name].kind == "read"
+    return may_call(WORKER if kind == "child" and role in ROOT_ROLES else role, name)
+
+
 def may_call(role: str, name: str) -> bool:
     """The role matrix of the contract; an unknown role counts as worker."""
     if role in ROOT_ROLES:

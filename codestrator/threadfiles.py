@@ -4,6 +4,9 @@ It lies at `<common git dir>/codestrator/threads/<thread-id>.json`, readable by 
 can read it is that child: only the token's hash is in the state.
 """
 
+import errno
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +76,36 @@ def write(files: Files, found: ThreadFile) -> Path:
 
 
 def read(files: Files, place: Path) -> ThreadFile:
-    """The file at that place; `forbidden` unless it is one of this repository's own."""
+    """The file at that place; `forbidden` unless it is one of this repository's own, and the user's alone."""
     thread_id = place.name.removesuffix(".json")
-    if ids.is_whole(thread_id) and place.resolve() == (files.root / name_of(thread_id)).resolve():
-        raw = files.read(name_of(thread_id))
-        try:
-            found = msgspec.json.decode(raw or b"", type=ThreadFile)
-        except msgspec.MsgspecError:
-            raise _refused(f"'{place}' is missing or damaged") from None
-        if found.thread_id == thread_id:
-            return found
-    raise _refused(f"'{str(place)[:200]}' is no thread's private file of this repository")
+    ours = files.root.resolve() / FOLDER / place.name
+    if not (ids.is_whole(thread_id) and place.name == f"{thread_id}.json" and place.parent.resolve() == ours.parent):
+        raise refused(f"'{str(place)[:200]}' is no thread's private file of this repository")
+    try:
+        found = msgspec.json.decode(_private(ours), type=ThreadFile)
+    except msgspec.MsgspecError:
+        raise refused(f"'{ours}' is damaged") from None
+    if found.thread_id != thread_id:
+        raise refused(f"'{ours}' is the file of '{found.thread_id[:80]}'")
+    return found
+
+
+def _private(place: Path) -> bytes:
+    """What is in a file that nobody else can have put there or read: a plain one of this user, closed to others."""
+    try:
+        handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        found = "is a link" if error.errno == errno.ELOOP else f"cannot be read ({error.strerror})"
+        raise refused(f"'{place}' {found}") from None
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise refused(f"'{place}' is no plain file")
+        if status.st_uid != os.geteuid():
+            raise refused(f"'{place}' belongs to user {status.st_uid}")
+        if status.st_mode & 0o077:
+            raise refused(f"'{place}' is open to others (mode {stat.S_IMODE(status.st_mode):o})")
+        return file.read()
 
 
 def find(files: Files, thread_id: str) -> ThreadFile:
@@ -96,10 +118,11 @@ def token_hash(token: str) -> str:
     return sha256(token.encode()).hexdigest()
 
 
-def _refused(found: str) -> Forbidden:
+def refused(found: str, expected: str = "the one that thread.child.spawn wrote") -> Forbidden:
+    """What every file is told that proves nothing."""
     return Forbidden(
-        f"{found}, expected the one that thread.child.spawn wrote",
-        hint="Ask the root to spawn the child again with thread.child.directive mode restart.",
+        f"{found}, expected {expected}",
+        hint="Ask the root to start the child anew with thread.child.directive mode restart.",
         role="child",
         needs="its thread's private file",
     )

@@ -20,7 +20,7 @@ STORE_FACE = ("store", "store.merge", "store.documents")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "store": (*STORE_LEAVES, "store.*"),
     "world": (*LEAVES, "kinds", "store", "store.configuration", "world.*"),
-    "methods": (*LEAVES, "calls", "guides", "table", "threadfiles", *STORE_FACE, "methods.*"),
+    "methods": (*LEAVES, "calls", "guides", "scopes", "table", "threadfiles", *STORE_FACE, "methods.*"),
     "edges": (*LEAVES, "calls", "seats", "table", "registry", "threadfiles", "world", "runner", "edges.*"),
     "runner": (
         *LEAVES,
@@ -51,9 +51,13 @@ LEAF_MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "threadfiles": ("errors", "ids", "ports"),
     "guides": ("errors", "table", "text"),
     "kinds": ("errors",),
-    "seats": ("params", "calls", "errors", "records", "ports", "table", "threadfiles"),
+    "scopes": ("calls", "errors", "ids", "records"),
+    "identity": ("calls", "errors", "ids", "params", "records", "scopes", "table"),
+    "seats": ("params", "calls", "errors", "identity", "records", "ports", "table", "threadfiles"),
     "receipts": ("calls", "clock", "errors", "ids", "records"),
-    "registry": ("calls", "errors", "ids", "model", "params", "ports", "receipts", "records", "seats", "table"),
+    "registry": (
+        *("calls", "errors", "identity", "ids", "model", "params", "ports", "receipts", "records", "seats", "table"),
+    ),
     "__init__": (),
     "__main__": ("edges.cli",),
 }

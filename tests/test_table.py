@@ -84,6 +84,8 @@ WORKER_MAY = {
     "work.brief",
     "work.checkpoint",
     "sync.status",
+    "thread.child.report",
+    "thread.directive.list",
     "inbox.send",
     "inbox.pending",
     "inbox.list",

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ if TYPE_CHECKING:
     from codestrator.calls import Seat, Tx
     from codestrator.world import LocalWorld
 
-# Only a child's private file makes a child; the other marks a shell that was started for one.
-THREAD_FILE, RUNNER_MODE = "CODESTRATOR_THREAD_FILE", "CODESTRATOR_RUNNER_MODE"
+SESSION, THREAD = "CODESTRATOR_SESSION_ID", "CODESTRATOR_THREAD_ID"
+# Only a child's private file makes a child; the other two mark a process that was started for one.
+THREAD_FILE, RUNNER_MODE, THREAD_ROLE = "CODESTRATOR_THREAD_FILE", "CODESTRATOR_RUNNER_MODE", "CODESTRATOR_THREAD_ROLE"
 THREAD_FIELD = "thread_id"
 
 
@@ -22,11 +24,12 @@ class Context:
 
     def __init__(self) -> None:
         self.repo: Path | None = None
-        self.session: str | None = os.environ.get("CODESTRATOR_SESSION_ID") or None
-        self.thread: str | None = os.environ.get("CODESTRATOR_THREAD_ID") or None
+        self.session: str | None = os.environ.get(SESSION) or None
+        self.thread: str | None = os.environ.get(THREAD) or None
         self.json = False
         self.color = "auto"
         self.method = ""
+        self.unproven: CodestratorError | None = None
 
     @property
     def folder(self) -> Path:
@@ -40,17 +43,15 @@ class Context:
 
     @cached_property
     def seat(self) -> "Seat":
-        """A child by its private file; else an operator. A shell that was started for a child may only look."""
+        """A child by its private file; a bystander by marks that prove nothing, or where a child works; an operator."""
         from codestrator.calls import Seat
 
-        if place := os.environ.get(THREAD_FILE):
-            from codestrator import seats
-
-            try:
-                return seats.child_seat(self.world, Path(place))
-            except CodestratorError:
-                return Seat("bystander")
-        return Seat("bystander" if os.environ.get(RUNNER_MODE) == "child" else "operator")
+        try:
+            found = marked_seat(self.world, os.environ)
+        except CodestratorError as error:
+            self.unproven = error
+            return Seat("bystander")
+        return found or Seat("bystander" if self._among_children() else "operator")
 
     def call(self, method: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """One method, with the session and thread of the command line where it takes them and none were given."""
@@ -58,14 +59,33 @@ class Context:
 
         self.method = method
         fields = dict(given or {})
-        if self.session and not self.seat.session_id:
+        if self.seat.kind == "child":
+            self._speak_for_itself()
+        elif self.session and not self.seat.session_id:
             self.seat.session_id = whole_session(self.tx(), self.session)
-        if self.thread and self._takes_thread(method):
+        if self.thread and self.seat.kind != "child" and self._takes_thread(method):
             fields.setdefault(THREAD_FIELD, self.thread)
+        if self.unproven and registry.find(method).kind != "read":
+            raise self.unproven
+        return registry.call(self.world, self.seat, method, fields)
+
+    def _speak_for_itself(self) -> None:
+        """Refuse a child that names another session or thread on its command line; its environment only informs."""
+        from codestrator.errors import Forbidden
+        from codestrator.ids import is_start
+
         seat = self.seat
-        if registry.find(method).kind != "read" and seat.kind == "operator" and self._among_children():
-            seat = type(seat)("bystander")
-        return registry.call(self.world, seat, method, fields)
+        for option, given, own, known in (
+            ("--session", self.session, seat.session_id, os.environ.get(SESSION)),
+            ("--thread", self.thread, seat.thread_id, os.environ.get(THREAD)),
+        ):
+            if given and given != known and not (is_start(given) and str(own).startswith(given)):
+                raise Forbidden(
+                    f"'{option}' is '{given[:80]}', expected '{own}' of the child whose shell this is",
+                    hint=f"Leave '{option}' out.",
+                    role=seat.role,
+                    needs=own,
+                )
 
     def _takes_thread(self, method: str) -> bool:
         """Whether a thread can be named; not where it would only filter a list."""
@@ -83,17 +103,21 @@ class Context:
         return Tx(self.world.store.read(), caller, self.world.live, self.world.settings, (str(self.world.repo),))
 
     def _among_children(self) -> bool:
-        """Whether the folder lies in a linked worktree where a live child works."""
-        if self.world.bare or self.world.cwd == self.world.repo or not self.world.store.initialised:
+        """Whether this shell, or the folder it names, lies in a worktree where a live child works."""
+        folders = {self.world.cwd}
+        with suppress(OSError):  # a folder that was removed is in no worktree
+            folders.add(Path.cwd())
+        if folders <= {self.world.repo} or not self.world.store.initialised:
             return False
+        from codestrator import seats
         from codestrator.records import THREAD_ENDED, Thread, Worktree
 
-        tx = self.tx()
+        tx = seats.look(self.world, seats.NOBODY)
         for row in tx.rows(Thread):
             if row.parent_thread_id and row.worktree_id and row.status not in THREAD_ENDED and tx.live.held(row.id):
                 worktree = tx.get(Worktree, row.worktree_id)
                 place = worktree.places.get(tx.machine) if worktree else None
-                if place and self.world.cwd.is_relative_to(self.world.repo / place.path):
+                if place and any(one.is_relative_to((self.world.repo / place.path).resolve()) for one in folders):
                     return True
         return False
 
@@ -131,6 +155,21 @@ class Context:
     def close(self) -> None:
         if "world" in self.__dict__:
             self.world.close()
+
+
+def marked_seat(world: "LocalWorld", marks: Mapping[str, str]) -> "Seat | None":
+    """The child that these marks prove; a bystander where they only claim one; None without any.
+
+    `forbidden` or `wrong_state` where they name a private file that is not good, or not any more.
+    """
+    from codestrator import seats
+    from codestrator.calls import Seat
+    from codestrator.table import ROOT_ROLES
+
+    if place := marks.get(THREAD_FILE):
+        return seats.child_seat(world, Path(place))
+    claimed = marks.get(RUNNER_MODE) == "child" or (marks.get(THREAD_ROLE) or ROOT_ROLES[0]) not in ROOT_ROLES
+    return Seat("bystander") if claimed else None
 
 
 def whole_session(tx: "Tx", given: str) -> str:

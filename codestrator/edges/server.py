@@ -7,6 +7,7 @@ registry and shows the result or the refusal.
 import asyncio
 import gc
 import json
+import os
 import signal
 import sys
 import threading
@@ -27,7 +28,7 @@ from mcp.shared.message import SessionMessage
 from codestrator import __version__, ids, registry, table
 from codestrator.calls import Seat
 from codestrator.clock import rfc3339
-from codestrator.edges import descriptions
+from codestrator.edges import context, descriptions
 from codestrator.errors import CodestratorError, Internal, InvalidParams
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ ANNOTATIONS = types.ToolAnnotations(destructive_hint=False, open_world_hint=Fals
 def serve(folder: Path, thread_file: Path | None = None) -> None:
     """Answer one client over standard input and output until it closes them.
 
-    As a root that works in `folder`; with a thread's private file as that child.
+    As a root that works in `folder`; with a thread's private file as that child; started for a child without a good
+    file, only for what reads.
     """
     gc.freeze()  # what was imported stays: never look through it again
     gc.enable()
@@ -54,14 +56,20 @@ def serve(folder: Path, thread_file: Path | None = None) -> None:
 
 
 def _seat(folder: Path, thread_file: Path | None) -> Seat:
-    if thread_file is None:
+    """A root; a child by its file, which must then be good, or by the one its environment names; or a bystander."""
+    marks = os.environ if thread_file is None else {context.THREAD_FILE: str(thread_file)}
+    if not any(marks.get(name) for name in (context.THREAD_FILE, context.RUNNER_MODE, context.THREAD_ROLE)):
         return Seat("root")
-    from codestrator import seats
     from codestrator.world import open_world
 
     world = open_world(folder)
     try:
-        return seats.child_seat(world, thread_file)
+        return context.marked_seat(world, marks) or Seat("root")
+    except CodestratorError as error:
+        if thread_file is not None:
+            raise
+        print(f"codestrator: this server only answers what reads: {error}", file=sys.stderr)
+        return Seat("bystander")
     finally:
         world.close()
 
@@ -70,7 +78,9 @@ async def _serve(desk: "Desk") -> None:
     async def list_tools(
         ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[_shown(tool) for tool in descriptions.tools(desk.seat.role)])
+        return types.ListToolsResult(
+            tools=[_shown(tool) for tool in descriptions.tools(desk.seat.role, desk.seat.kind)]
+        )
 
     async def call_tool(ctx: ServerRequestContext[Any], params: types.CallToolRequestParams) -> types.CallToolResult:
         if params.name not in TOOLS:
@@ -81,7 +91,7 @@ async def _serve(desk: "Desk") -> None:
         "codestrator",
         version=__version__,
         title="codestrator",
-        instructions=descriptions.INSTRUCTIONS,
+        instructions=descriptions.instructions(desk.seat.kind),
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )

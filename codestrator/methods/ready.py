@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from codestrator import scopes
 from codestrator.calls import Tx
 from codestrator.methods import liveness
 from codestrator.methods.paging import page
 from codestrator.methods.tasks import Plan, shown_task
 from codestrator.params import Paged, SessionId, TaskId
-from codestrator.records import Task
+from codestrator.records import Task, Thread
 
 
 class Ready(Paged, frozen=True, kw_only=True):
@@ -26,9 +27,11 @@ def ready(tx: Tx, want: Ready) -> dict[str, Any]:
     if want.under:
         tx.require(Task, want.under)
     boards: dict[str, Board] = {}
+    thread = tx.get(Thread, tx.caller.thread_id)
+    scope = scopes.of(thread) if thread else frozenset()
 
     def listed(then: Tx) -> list[tuple[Any, list[str], str]]:
-        board = boards.setdefault(then.base.state_commit, Board(then, session_id))
+        board = boards.setdefault(then.base.state_commit, Board(then, session_id, scope))
         found = board.listed(want.under)
         return found if want.include_waiting else [one for one in found if not one[2]]
 
@@ -45,11 +48,12 @@ def ready(tx: Tx, want: Ready) -> dict[str, Any]:
 
 
 class Board:
-    """The cases to do of one picture, as one session sees them."""
+    """The cases to do of one picture, as one session sees them, within a scope of ids if one is given."""
 
-    def __init__(self, tx: Tx, session_id: str | None) -> None:
+    def __init__(self, tx: Tx, session_id: str | None, scope: frozenset[str] = frozenset()) -> None:
         self._tx = tx
         self._session_id = session_id
+        self._scope = scope
         self.plan = Plan(tx)
         self.unblocks: dict[str, int] = {}
         for row in self.plan.rows.values():
@@ -73,7 +77,11 @@ class Board:
 
     def _to_do(self, under: str | None) -> list[Any]:
         rows = self.plan.under(under) if under else self.plan.rows.values()
-        return [row for row in rows if row.level == "case" and row.status == "todo"]
+        return [row for row in rows if row.level == "case" and row.status == "todo" and self._holds(row)]
+
+    def _holds(self, row: Any) -> bool:
+        scope = self._scope
+        return not scope or row.id in scope or any(up.id in scope for up in self.plan.ancestors(row))
 
     def _order(self, row: Any) -> tuple[int, int, str, str]:
         return -row.priority, -self.unblocks.get(row.id, 0), row.updated_at, row.id
@@ -91,11 +99,8 @@ class Board:
 
 def first_ready(tx: Tx, session_id: str | None, scope: frozenset[str] = frozenset()) -> Task | None:
     """The case to begin next, within a scope of task ids if one is given."""
-    board = Board(tx, session_id)
-    for row in board.in_order():
-        if not scope or scope.intersection({row.id, *(up.id for up in board.plan.ancestors(row))}):
-            return tx.require(Task, row.id)
-    return None
+    first = next(Board(tx, session_id, scope).in_order(), None)
+    return tx.require(Task, first.id) if first else None
 
 
 def made_ready(plan: Plan, *changed: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from codestrator import scopes
 from codestrator.calls import Tx
 from codestrator.methods import liveness, who
 from codestrator.methods.ready import first_ready
@@ -26,8 +27,7 @@ def find_next(tx: Tx, session: Session, thread: Thread | None) -> Task | None:
         task = tx.require(Task, row.id)
         if row.owner_thread_id == mine or task.claim is None or liveness.claim_over(tx, task.claim):
             return task
-    scope = frozenset((*thread.scope_case_ids, *thread.scope_task_ids)) if thread else frozenset()
-    return first_ready(tx, session.id, scope)
+    return first_ready(tx, session.id, scopes.of(thread) if thread else frozenset())
 
 
 def next_case(tx: Tx, want: Next) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Whose call it is: the session and thread that a method works for, refused where they are another's."""
 
+from codestrator import scopes
 from codestrator.calls import Tx
 from codestrator.errors import Forbidden, InvalidParams, StaleFence, WrongState
 from codestrator.records import SESSION_ENDED, THREAD_ENDED, Hold, Session, Task, Thread
@@ -65,20 +66,8 @@ def thread_of(tx: Tx, given: str | None, session: Session) -> Thread:
 
 
 def check_scope(tx: Tx, task: Task, thread: Thread) -> None:
-    """Refuse a task that lies outside the thread's scope; an empty scope is everything."""
-    scope = set(thread.scope_case_ids) | set(thread.scope_task_ids)
-    one: Task | None = task
-    while scope and one is not None:
-        if one.id in scope:
-            return
-        one = tx.get(Task, one.parent_id)
-    if scope:
-        raise Forbidden(
-            f"'{task.id}' is out of the scope of '{thread.id}', expected one of {', '.join(sorted(scope)[:5])}",
-            hint="Ask the root with inbox.send to widen the scope.",
-            role=tx.caller.role,
-            needs="a scope that holds it",
-        )
+    """Refuse a task that lies outside the thread's scope, whoever works for it; an empty scope is everything."""
+    scopes.check(tx, thread, task.id)
 
 
 def check_fence(name: str, given: int | None, hold: Hold | None, owner: tuple[str, str | None]) -> None:

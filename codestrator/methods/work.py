@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
-from codestrator.errors import Conflict, InvalidParams, NotFound
+from codestrator.errors import Conflict, Forbidden, InvalidParams, NotFound
 from codestrator.methods import cases, recording, who
 from codestrator.methods.places import Spot, missing_files
 from codestrator.methods.pointing import active_ref, point, shown_ref
@@ -95,6 +95,13 @@ def _set(tx: Tx, thread: Thread, want: CurrentRef) -> Thread:
             expected=fits,
         )
     who.check_scope(tx, task, thread)
+    if tx.caller.kind == "child" and task.status in ACTIVE and task.owner_thread_id not in (None, thread.id):
+        raise Forbidden(
+            f"'{node_id}' belongs to '{task.owner_thread_id}', expected a case of '{thread.id}'",
+            hint="Begin it first, if it is free.",
+            role=tx.caller.role,
+            needs="its owner",
+        )
     if want.checkpoint_id:
         tx.require(Checkpoint, want.checkpoint_id)
     return point(
