@@ -7,7 +7,8 @@ from typing import Any
 
 from codestrator.runner.agent import AgentSettings
 
-MCP_TABLE = "mcp_servers.codestrator"
+SERVER = "codestrator"
+MCP_TABLE = f"mcp_servers.{SERVER}"
 MCP_STARTUP_SECONDS = 60  # imports take seconds on a busy machine
 MCP_CALL_SECONDS = 120
 # Codex gives a server next to none of its environment; ours needs what says where git and its own modules are.
@@ -100,6 +101,12 @@ def lasting_words(message: str) -> bool:
 def conversation_lost(message: str) -> bool:
     """Whether Codex does not find, or cannot read, what it wrote of a conversation."""
     return bool(_LOST.search(message))
+
+
+def server_gone(item: Mapping[str, Any]) -> bool:
+    """Whether a call of one of our tools found that its server is over."""
+    error = item.get("error") if (item.get("type"), item.get("server")) == ("mcpToolCall", SERVER) else None
+    return isinstance(error, Mapping) and "Transport closed" in str(error.get("message"))
 
 
 def readable(message: Any) -> str:

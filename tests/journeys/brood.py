@@ -163,14 +163,14 @@ def kill(pid: int) -> None:
     assert ended(pid)
 
 
-def brood_of(repo: Path, make: Callable[[Path], Actor] = Actor) -> Iterator[Brood]:
+def brood_of(repo: Path, make: Callable[[Path], Actor] = Actor, kind: type[Brood] = Brood) -> Iterator[Brood]:
     """The socket's place is short, because sockets allow about 100 bytes."""
     place = Path(tempfile.mkdtemp(prefix="brood-", dir="/tmp"))
     git("config", "codestrator.tmuxSocket", str(place / "s"), at=repo)
     root = make(repo)
     root("workspace.init")
     root.open()
-    made = Brood(root, str(place / "s"))
+    made = kind(root, str(place / "s"))
     try:
         yield made
     finally:

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import git
 from tests.journeys.brood import Brood, Served, brood_of, kill
 
-pytestmark = [pytest.mark.slow, pytest.mark.tmux]
+pytestmark = [pytest.mark.slow, pytest.mark.tmux, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
