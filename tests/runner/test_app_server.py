@@ -34,6 +34,8 @@ from tests.scripted_model import ScriptedModel, Step, call, fail, say, shell, si
 FAKE = Path(__file__).with_name("fake_app_server.py")
 # A shell whose children leave its session, as a server that an agent puts into the background does.
 ESCAPING = "sh -c 'sleep 300 & setsid sleep 300 & nohup setsid sh -c \"sleep 300; true\" & wait'; true"
+# Of a command that ends at once Codex at times tells nothing.
+SPOKEN = "echo made; sleep 0.5; exit 3"
 Make = Callable[..., AppServerAgent]
 
 
@@ -103,11 +105,11 @@ def real(make: Make, sealed: Path) -> Iterator[Callable[..., Real]]:
 
 @pytest.mark.codex
 def test_a_turn_says_what_happens_and_ends_with_the_last_words(real: Callable[..., Real], ears: Ears) -> None:
-    codex = real(shell("echo made; exit 3"), say("all done"))
+    codex = real(shell(SPOKEN), say("all done"))
     codex.agent.begin("do it")
     assert ears.until(TurnEnded) == TurnEnded("completed", "all done")
     assert next(one for one in ears.heard if isinstance(one, TurnStarted)).turn_id
-    assert "$ echo made; exit 3" in ears.said and "| made" in ears.said and "exit 3" in ears.said
+    assert f"$ {SPOKEN}" in ears.said and "| made" in ears.said and "exit 3" in ears.said
     assert [one.used for one in ears.heard if isinstance(one, Tokens)][-1] == 36
     assert "do it" in codex.asked(0)
 
