@@ -10,11 +10,7 @@ from msgspec import Struct
 from codestrator import SCHEMA, ids
 from codestrator.errors import SchemaNewer, UnreadableState
 from codestrator.model import Document
-
-try:
-    from _sha1 import sha1  # type: ignore[import-not-found]  # hashlib would load OpenSSL first
-except ImportError:
-    from hashlib import sha1
+from codestrator.store.sha import sha1
 
 STATE = "refs/codestrator/state"
 LOCKS = "refs/codestrator/locks"
@@ -57,7 +53,7 @@ class Layout:
         if self.ref == STATE:
             if document_id == META:
                 return Place((), META)
-            digits = sha1(document_id.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+            digits = sha1(document_id.encode("utf-8", "surrogatepass")).hex()
             return Place((digits[0], digits[1]), document_id)
         folder, _, stem = document_id.rpartition("/")
         if folder:

@@ -16,6 +16,7 @@ from codestrator.errors import SchemaNewer, UnreadableState
 from codestrator.model import Document
 from codestrator.store.configuration import open_repository
 from codestrator.store.documents import META, Damage, Layout, Place, check, damage, decode
+from codestrator.store.loose import LooseObjects
 from codestrator.store.rowcache import RowCache
 
 BLOB, TREE = b"100644", b"40000"
@@ -82,6 +83,7 @@ class Objects:
         self._local = threading.local()
         self._nodes: WeakValueDictionary[bytes, Node] = WeakValueDictionary()
         self.rowcache = rowcache
+        self._loose = LooseObjects(common_dir, durable=durable)
         if durable:
             pygit2.option(pygit2.enums.Option.ENABLE_FSYNC_GITDIR, True)
 
@@ -139,13 +141,15 @@ class Objects:
             found = node.children[name] = self.node(entry.oid)
         return found
 
+    def write_commit(self, raw: bytes) -> str:
+        return self._loose.write(b"commit", raw).hex()
+
     def write_blob(self, raw: bytes) -> bytes:
-        oid: bytes = self.repo.write(ObjectType.BLOB, raw).raw
-        return oid
+        return self._loose.write(b"blob", raw)
 
     def write_tree(self, entries: dict[bytes, Entry]) -> Node:
         """Write a tree; its node knows its lines."""
-        node = self.node(self.repo.write(ObjectType.TREE, join_tree(entries)).raw)
+        node = self.node(self._loose.write(b"tree", join_tree(entries)))
         node.entries = entries
         return node
 

@@ -271,14 +271,16 @@ class Store:
 
     def commit(self, root: Node, parents: list[str], counter: int, message: str) -> str:
         """Author: the user, now. Committer date: the counter, so that `git log --all` shows the user's work first."""
-        now = self._clock.now().at
+        now = int(self._clock.now().at.timestamp())
         try:
-            name, email = self.repo.default_signature.name, self.repo.default_signature.email
+            user = self.repo.default_signature
+            name, email = user.raw_name, user.raw_email
         except (KeyError, ValueError, pygit2.GitError):
-            name, email = "codestrator", "codestrator@localhost"
-        author = pygit2.Signature(name, email, int(now.timestamp()), 0)
-        committer = pygit2.Signature(name, email, counter, 0)
-        return str(self.repo.create_commit(None, author, committer, message, pygit2.Oid(raw=root.oid), parents))
+            name, email = b"codestrator", b"codestrator@localhost"
+        lines = [b"tree " + root.oid.hex().encode(), *(b"parent " + one.encode() for one in parents)]
+        for role, seconds in ((b"author", now), (b"committer", counter)):
+            lines.append(b"%s %s <%s> %d +0000" % (role, name, email, seconds))
+        return self.objects.write_commit(b"\n".join(lines) + b"\n\n" + message.encode())
 
     def journal(self, start: str | None = None) -> Iterator[Operation]:
         """The operations on the state, newest first, from the tip or a given commit on."""

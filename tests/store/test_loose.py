@@ -1,0 +1,73 @@
+"""What we write as loose objects is what git would have written."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from codestrator.store.loose import LooseObjects
+from tests.conftest import git
+from tests.store.kit import put, store_of, task
+
+
+def loose_of(repo: Path, *, durable: bool = False) -> LooseObjects:
+    return LooseObjects(repo / ".git", durable=durable)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=4096))
+def test_git_reads_it_under_the_id_that_git_gives_it(repo: Path, content: bytes) -> None:
+    asked = ["git", "hash-object", "-t", "blob", "--stdin"]
+    expected = subprocess.run(asked, cwd=repo, input=content, capture_output=True, check=True).stdout.decode().strip()
+    oid = loose_of(repo).write(b"blob", content).hex()
+    assert oid == expected
+    read = subprocess.run(["git", "cat-file", "blob", oid], cwd=repo, capture_output=True, check=True).stdout
+    assert read == content
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_nothing_else_stays_behind_and_git_is_content(repo: Path, durable: bool) -> None:
+    store = store_of(repo, durable=durable)
+    store.initialise()
+    put(store, task())
+    assert list((repo / ".git" / "objects").glob("tmp_obj_*")) == []
+    assert git("fsck", "--strict", "--no-dangling", at=repo) == ""
+
+
+def test_the_same_again_is_only_made_young(repo: Path) -> None:
+    loose = loose_of(repo)
+    oid = loose.write(b"blob", b"same").hex()
+    place = repo / ".git" / "objects" / oid[:2] / oid[2:]
+    os.utime(place, (1, 1))
+    inode = place.stat().st_ino
+    assert loose.write(b"blob", b"same").hex() == oid
+    assert place.stat().st_ino == inode and place.stat().st_mtime > 1_000_000
+
+
+def test_a_folder_that_gc_took_away_is_made_again(repo: Path) -> None:
+    loose = loose_of(repo)
+    oid = loose.write(b"blob", b"gone").hex()
+    place = repo / ".git" / "objects" / oid[:2] / oid[2:]
+    place.unlink()
+    place.parent.rmdir()
+    assert loose.write(b"blob", b"gone").hex() == oid
+    assert place.is_file() and place.stat().st_mode & 0o777 == 0o444
+
+
+def test_a_repository_shared_by_a_group_keeps_its_rights(repo: Path) -> None:
+    git("init", "-q", "--shared=group", at=repo)
+    oid = loose_of(repo).write(b"blob", b"for the group").hex()
+    place = repo / ".git" / "objects" / oid[:2] / oid[2:]
+    assert place.stat().st_mode & 0o777 == 0o444
+    assert place.parent.stat().st_mode & 0o2070 == 0o2070
+
+
+def test_a_name_of_the_users_own_letters_is_kept_in_the_commit(repo: Path) -> None:
+    git("config", "user.name", "Zoë Müller", at=repo)
+    store = store_of(repo)
+    store.initialise()
+    put(store, task())
+    assert git("log", "-1", "--format=%an", "refs/codestrator/state", at=repo) == "Zoë Müller"
