@@ -2,13 +2,22 @@
 
 import os
 import queue
+import random
 import signal
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from codestrator.errors import CodestratorError, Forbidden, UnreadableState
+from codestrator.errors import CodestratorError, External, Forbidden, UnreadableState
+
+if TYPE_CHECKING:
+    from codestrator.runner.agent import Agent, AgentSettings, Events
+    from codestrator.runner.channel import Channel
 
 BAD_START, FENCED_OFF, UNREADABLE = 2, 4, 7
+START_RESTS = (0.5, 1.0, 2.0)
+SOON_SECONDS = 8.0
 
 
 def run(folder: Path, thread_id: str) -> int:
@@ -41,8 +50,25 @@ def _refuse(message: str, status: int) -> int:
     return status
 
 
-def _drive(channel: "Channel") -> int:  # type: ignore[name-defined]  # noqa: F821
+def _up(kind: str, settings: "AgentSettings", events: "Events") -> "Agent":
+    """The agent, started. What fails soon is tried again: Codexes that start at once in a new home are in their way."""
     from codestrator.runner import kinds
+
+    begun = time.monotonic()
+    rests = [rest * (0.5 + random.random()) for rest in START_RESTS]
+    while True:
+        agent = kinds.make(kind, settings, events)
+        try:
+            agent.start()
+            return agent
+        except External:
+            agent.close()
+            if not rests or time.monotonic() - begun > SOON_SECONDS:
+                raise
+            time.sleep(rests.pop(0))
+
+
+def _drive(channel: "Channel") -> int:
     from codestrator.runner.driver import Driver, Signalled
     from codestrator.runner.show import Screen
     from codestrator.runner.work import Work
@@ -62,8 +88,7 @@ def _drive(channel: "Channel") -> int:  # type: ignore[name-defined]  # noqa: F8
             because=work.thread.resolved_because,
         )
         os.chdir(channel.file.folder)
-        agent = kinds.make(channel.file.runner_kind, work.settings(), events)
-        agent.start()
+        agent = _up(channel.file.runner_kind, work.settings(), events)
     except (CodestratorError, OSError) as error:
         message = error.message if isinstance(error, CodestratorError) else str(error)
         channel.report(status="failed", final_message=message[:8000], exit_status=BAD_START)
