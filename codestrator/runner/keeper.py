@@ -37,7 +37,8 @@ class Keeper:
         self._control = control
         self._sweeps_until = 0.0  # what is being ended now leaves orphans a moment later
         self._woken, wake = os.pipe()
-        os.set_blocking(wake, False)
+        for end in (self._woken, wake):
+            os.set_blocking(end, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, lambda number, frame: None)
@@ -56,7 +57,7 @@ class Keeper:
                 self._end_orphans()
             for descriptor, _ in poll.poll(LOOK_SECONDS * 1000 if sweeps else None):
                 if descriptor == self._woken:
-                    self._signalled(os.read(self._woken, 64))
+                    self._signalled(self._signals())
                 elif self.status is None:
                     self._obey(os.read(self._control, 1))
         self._end_all()
@@ -108,9 +109,16 @@ class Keeper:
 
     def _rest(self) -> None:
         """Until something ends, for a moment at most."""
-        if select.select([self._woken], [], [], LOOK_SECONDS)[0]:
-            os.read(self._woken, 64)
+        select.select([self._woken], [], [], LOOK_SECONDS)
+        self._signals()
         self._reap()
+
+    def _signals(self) -> bytes:
+        """The numbers of those that have come; they may have been taken since they were announced."""
+        try:
+            return os.read(self._woken, 64)
+        except BlockingIOError:
+            return b""
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
