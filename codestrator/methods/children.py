@@ -96,8 +96,11 @@ def tmux_tag(flow: Flow, session_id: str) -> str:
     return f"{flow.world.common_dir}:{session_id}"
 
 
-def end(tx: Tx, thread: Thread, status: str, **fields: Any) -> Thread:
-    """Stage a child's end: its claim is given back, its ref ends with it; its case stays as it is, for the next."""
+def end(tx: Tx, thread: Thread, status: str, said: Told | None = None, **fields: Any) -> Thread:
+    """Stage a child's end: its claim is given back, its ref ends with it; its case stays as it is, for the next.
+
+    `said` is the last that its runner said, where that is not what lies in its file.
+    """
     if thread.stop_requested and status == "failed":
         # It did as it was told, however its runner put it.
         status, fields = "stopped", fields | {"reason": thread.reason or STOPPED}
@@ -106,7 +109,7 @@ def end(tx: Tx, thread: Thread, status: str, **fields: Any) -> Thread:
         tx.put(task.but(claim=None))
     for one in open_directives(tx, thread.id):
         tx.put(one.but(state="failed", detail=f"the thread is {status}"))
-    said = told(tx, thread.id)
+    said = said or told(tx, thread.id)
     ref = thread.ref
     if ref is not None and ref.status == "active":
         ref = ref.but(status=REFS.get(status, "suspended"), version=ref.version + 1, acked_at=None)

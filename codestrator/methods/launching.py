@@ -11,6 +11,7 @@ from codestrator.methods.system import INSTALL_HINT
 from codestrator.records import THREAD_ENDED, Directive, Session, Thread, Worktree
 
 READY_SECONDS = 30
+CAPTURED_LINES = 100
 
 
 def check_tmux(flow: Flow, needed: bool) -> None:
@@ -181,7 +182,7 @@ def _wait(flow: Flow, order: Order, thread_id: str) -> str:
             hint="Look at what it said last; thread.child.directive with mode restart tries again.",
             program="codestrator runner",
             thread_id=thread_id,
-            last_line=_tail(flow, found),
+            last_line=_last_words(flow, found),
         )
     return "ready" if found.tmux_pane_id else "detached"
 
@@ -195,15 +196,18 @@ def _alive(flow: Flow, tx: Tx, thread: Thread) -> bool:
     return flow.world.runners.alive(thread.pid)
 
 
-def _tail(flow: Flow, thread: Thread) -> str:
+def _last_words(flow: Flow, thread: Thread) -> str:
+    """What its runner said last: on its pane, or in its log."""
     if thread.tmux_pane_id:
         tag = children.tmux_tag(flow, thread.session_id)
         try:
-            return flow.world.tmux.capture(thread.tmux_pane_id, tag, 40)[-2000:]
+            said = flow.world.tmux.capture(thread.tmux_pane_id, tag, CAPTURED_LINES)
         except CodestratorError:
             return ""
-    raw = flow.world.files.read(f"logs/{thread.id}.log") or b""
-    return raw[-2000:].decode("utf-8", "replace")
+    else:
+        said = (flow.world.files.read(f"logs/{thread.id}.log") or b"")[-10_000:].decode("utf-8", "replace")
+    lines = [line.rstrip() for line in said.splitlines() if line.strip() and not line.startswith("Pane is dead")]
+    return "\n".join(lines[-10:])[-2000:]
 
 
 def _replace(flow: Flow, old: Thread, directive: Directive | None, new_id: str, check: str) -> None:

@@ -10,6 +10,7 @@ from codestrator.errors import Forbidden, NotFound, WrongState
 from codestrator.methods import children, letters, who
 from codestrator.params import AnyId, Params, Summary, ThreadId
 from codestrator.records import THREAD_ENDED, Directive, Message, Session, Thread
+from codestrator.threadfiles import Told
 
 ORDER = ("queued", "delivered", "applied", "failed")
 
@@ -44,12 +45,13 @@ def report(flow: Flow, want: Report) -> dict[str, Any]:
     thread = _own(tx, want.thread_id)
     flow.world.live.renew(thread.id)
     said = _said(tx, thread, want)
-    threadfiles.tell(tx.live, thread.id, said)
     if _is_news(tx, thread, want):
-        thread = flow.transact(lambda tx: _publish(tx, want), thread.id)
+        thread = flow.transact(lambda tx: _publish(tx, want, said), thread.id)
         tx = flow.read()
     if thread.status in THREAD_ENDED:
         flow.world.live.forget_told(thread.id)
+    else:
+        threadfiles.tell(flow.world.live, thread.id, said)
     return {
         "thread": children.in_sight(tx, thread),
         "directives": children.open_directives(tx, thread.id),
@@ -80,7 +82,7 @@ def _own(tx: Tx, given: str | None) -> Thread:
     return thread
 
 
-def _said(tx: Tx, thread: Thread, want: Report) -> threadfiles.Told:
+def _said(tx: Tx, thread: Thread, want: Report) -> Told:
     said = children.told(tx, thread.id)
     said.reported_at = tx.at
     if want.turn is not None:
@@ -103,9 +105,8 @@ def _is_news(tx: Tx, thread: Thread, want: Report) -> bool:
     )
 
 
-def _publish(tx: Tx, want: Report) -> Thread:
+def _publish(tx: Tx, want: Report, said: Told) -> Thread:
     thread = _own(tx, want.thread_id)
-    said = children.told(tx, thread.id)
     for receipt in want.receipts:
         _take(tx, thread, receipt, said.turn)
     if want.question:
@@ -116,7 +117,8 @@ def _publish(tx: Tx, want: Report) -> Thread:
         reason = {"reason": want.blocker or want.final_message} if want.status == "failed" else {}
         given = {"final_message": want.final_message, "exit_status": want.exit_status, "blocker": want.blocker}
         shortened = {name: value[:2000] for name, value in reason.items() if value}
-        return children.end(tx, thread, want.status, **{k: v for k, v in given.items() if v is not None} | shortened)
+        fields = {name: value for name, value in given.items() if value is not None} | shortened
+        return children.end(tx, thread, want.status, said, **fields)
     waits = bool(want.question or want.blocker)
     status = "waiting" if waits else want.status or thread.status
     applied = any(one.state == "applied" for one in want.receipts)

@@ -1,6 +1,5 @@
 """A tmux server and a root for tests with real children; none of either outlives its test."""
 
-import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -8,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from codestrator.world.processes import send
 from tests.actors import Actor
 from tests.conftest import ended, git
-from tests.methods.family import Family, working_for
+from tests.methods.family import Family, programs, working_for
 from tests.world.desk import Desk, desk_in
 
 
@@ -22,6 +22,14 @@ def desk(repo: Path) -> Iterator[Desk]:
 
 
 @pytest.fixture
+def without_tmux(family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """tmux is not installed."""
+    with monkeypatch.context() as here:
+        here.setenv("PATH", programs(tmp_path / "bin", "git", "sh", "sleep"))
+        yield
+
+
+@pytest.fixture
 def family(repo: Path, desk: Desk, actor: Callable[..., Actor]) -> Iterator[Family]:
     """A root with an open session, which may spawn children."""
     git("config", "codestrator.tmuxSocket", desk.socket, at=repo)
@@ -29,7 +37,7 @@ def family(repo: Path, desk: Desk, actor: Callable[..., Actor]) -> Iterator[Fami
     root("workspace.init")
     root.open()
     yield Family(root, actor, desk)
-    left = working_for(repo)
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert all(ended(pid) for pid in left)
+    while left := working_for(repo):
+        for pid in left:
+            send(pid, signal.SIGKILL)
+        assert all(ended(pid) for pid in left)

@@ -2,7 +2,9 @@
 
 import os
 import shlex
+import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,24 @@ class Family:
         assert "timed_out" not in found
         return str(found["achieved_status"])
 
+    def until(self, look: Callable[[], object], seconds: float = 20) -> None:
+        """Wait until the look finds something; asked when the state moves, or after a moment."""
+        end = time.monotonic() + seconds
+        while not look():
+            assert time.monotonic() < end, f"not within {seconds} s"
+            self.root.world.wait_for_change(0.05)
+
+    def shows(self, thread_id: str, words: str) -> dict[str, Any]:
+        """What thread.child.status tells, once its pane shows these words."""
+
+        def look() -> bool:
+            found.update(self.root("thread.child.status", thread_id=thread_id))
+            return words in found["screen"]
+
+        found: dict[str, Any] = {}
+        self.until(look)
+        return found
+
     def folder(self, spawned: dict[str, Any]) -> Path:
         """The worktree of what `spawn` gave."""
         return Path(self.root.world.repo, spawned["worktree"]["path"])
@@ -67,3 +87,11 @@ def working_for(repo: Path, thread_id: str = "thr-") -> list[int]:
         except OSError:  # over meanwhile
             continue
     return found
+
+
+def programs(folder: Path, *names: str) -> str:
+    """A folder for PATH that has these programs and no others."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).symlink_to(str(shutil.which(name)))
+    return str(folder)
