@@ -97,15 +97,17 @@ def _private(place: Path) -> bytes:
     except OSError as error:
         found = "is a link" if error.errno == errno.ELOOP else f"cannot be read ({error.strerror})"
         raise refused(f"'{place}' {found}") from None
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise refused(f"'{place}' is no plain file")
         if status.st_uid != os.geteuid():
             raise refused(f"'{place}' belongs to user {status.st_uid}")
         if status.st_mode & 0o077:
             raise refused(f"'{place}' is open to others (mode {stat.S_IMODE(status.st_mode):o})")
-        return file.read()
+        return b"".join(iter(lambda: os.read(handle, 65536), b""))
+    finally:
+        os.close(handle)
 
 
 def find(files: Files, thread_id: str) -> ThreadFile:
