@@ -125,7 +125,7 @@ class Tx:
 
     def found(self, kind: type[D], /, **equals: Any) -> list[D]:
         """The documents of `where`."""
-        return [self._base.require(kind, row.id) for row in self._base.where(kind, **equals)]
+        return self._base.found(kind, **equals)
 
 
 class Flow:

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import pygit2
 from pygit2.enums import ObjectType
 
-from codestrator.errors import SchemaNewer, UnreadableState
+from codestrator.errors import External, SchemaNewer, UnreadableState
 from codestrator.model import Document
 from codestrator.store.configuration import open_repository
 from codestrator.store.documents import META, Damage, Layout, Place, check, damage, decode
@@ -177,6 +177,12 @@ class Objects:
             node.rows = self._cached(cached, layout) if cached is not None else self._read_rows(node, folders, layout)
         return node.rows
 
+    def verify(self, node: Node, folders: tuple[str, ...], layout: Layout) -> list[Damage]:
+        """Read the rows of a tree from its documents, and tell what is damaged."""
+        node.documents, node.indexes = {}, {}
+        node.rows = self._read_rows(node, folders, layout)
+        return node.damaged
+
     def _cached(self, cached: list[Any], layout: Layout) -> Rows:
         found: Rows = {}
         makers: dict[str, Callable[[Any], Any]] = {}
@@ -208,7 +214,7 @@ class Objects:
                 found.setdefault(kind, {})[document_id] = row_of(document)
         node.damaged = broken
         if len(folders) == layout.depth and not broken:
-            self.rowcache.learn(node.oid, found)
+            self.rowcache.learn(sum(len(of) for of in found.values()))
         return found
 
     def matching(self, node: Node, kind: str, field: str, value: Any) -> Sequence[Any]:
@@ -226,3 +232,12 @@ class Objects:
             for row in rows:
                 found.setdefault(of(row), []).append(row)
         return found.get(value, ())
+
+
+def cannot_write(common_dir: Path, error: Exception) -> External:
+    return External(
+        f"nothing could be written under '{common_dir}': {str(error)[:200]}",
+        hint="Look at the free space and the permissions of the repository, then call the same again.",
+        program="libgit2",
+        stderr_tail=str(error)[-500:],
+    )

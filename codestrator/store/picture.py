@@ -74,9 +74,14 @@ class Picture:
         self.objects.rowcache.keep(self)
 
     def damaged(self) -> list[Damage]:
-        return [error for node, _ in list(self._with_rows()) for error in node.damaged] + [
-            error for node, _ in self.nodes() if node.rows is None for error in node.damaged
-        ]
+        """What cannot be read; every document is looked at, whatever the cache says of it."""
+        found: list[Damage] = []
+        for node, folders in list(self.nodes()):
+            try:
+                found += self.objects.verify(node, folders, self.layout)
+            except UnreadableState as error:
+                found.append(error)
+        return found
 
     def rewritten(self, changes: Mapping[str, tuple[type[Document], Document | None, bytes]]) -> Node:
         """Write blobs and trees of this picture with documents put (their JSON) or dropped (None)."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from codestrator.model import Document
 
 if TYPE_CHECKING:
+    from codestrator.store.objects import Node
     from codestrator.store.picture import Picture
 
 WORTH_WRITING = 64  # documents read that the file did not have
@@ -34,6 +35,11 @@ class RowCache:
             self._known = self._load()
         return self._known.pop(tree, None)
 
+    def _rows_of(self, node: "Node") -> list[Any] | None:
+        if node.rows is None:
+            return (self._known or {}).get(node.oid)
+        return [(kind, tuple(row)) for kind, of in node.rows.items() for row in of.values()]
+
     def _load(self) -> dict[bytes, list[Any]]:
         try:
             raw = self._path.read_bytes()
@@ -44,19 +50,22 @@ class RowCache:
             return {}
         return found
 
-    def learn(self, tree: bytes, rows: Mapping[str, Mapping[str, Any]]) -> None:
-        """Remember that this many documents had to be read."""
-        self._learnt += sum(len(of) for of in rows.values())
+    def learn(self, documents: int) -> None:
+        """Remember that this many documents had to be read, or were written at once."""
+        self._learnt += documents
 
     def keep(self, picture: "Picture") -> None:
-        """Write the file anew from a picture whose rows were all read, if that is worth it."""
+        """Write the file anew from what a picture knows of its rows, if that is worth it."""
         if self._learnt < WORTH_WRITING or picture.layout.depth != 2:
             return
         self._learnt = 0
+        if self._known is None:
+            self._known = self._load()
         found = {
-            node.oid: [(kind, tuple(row)) for kind, of in node.rows.items() for row in of.values()]
+            node.oid: rows
             for node, folders in picture.nodes()
-            if len(folders) == picture.layout.depth and node.rows is not None and not node.damaged
+            if len(folders) == picture.layout.depth and not node.damaged
+            if (rows := self._rows_of(node)) is not None
         }
         aside = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         try:

@@ -18,10 +18,10 @@ from codestrator.ports import Contention, Move
 from codestrator.store.configuration import open_repository
 from codestrator.store.documents import LOCKS, STATE, Layout, canonical, newer
 from codestrator.store.journal import Operation, journal
-from codestrator.store.objects import BLOB, Entry, Node, Objects
+from codestrator.store.objects import BLOB, Entry, Node, Objects, cannot_write
 from codestrator.store.picture import Picture
 from codestrator.store.refs import Gate, Refs
-from codestrator.store.rowcache import RowCache
+from codestrator.store.rowcache import WORTH_WRITING, RowCache
 from codestrator.store.tips import Tip, Tips
 from codestrator.store.transaction import Stamp, Transaction, moves_of
 from codestrator.store.upkeep import Upkeep
@@ -103,7 +103,7 @@ class Store:
                     if time.monotonic() > give_up:
                         raise Busy(f"'{ref}' is locked by another program, expected to make it") from None
                 except (OSError, pygit2.GitError) as error:
-                    raise _cannot_write(self.common_dir, error) from error
+                    raise cannot_write(self.common_dir, error) from error
             time.sleep(_rest())
         return False
 
@@ -245,6 +245,10 @@ class Store:
         state, locks = (ours[ref].new if ref in ours else _tip(transaction, ref) for ref in (STATE, LOCKS))
         self.recent.note(Tip(rfc3339(transaction.now.at), str(state), str(locks)))
         documents = sum(len(transaction.changes(ref)) for ref in ours)
+        if documents >= WORTH_WRITING:  # a bulk: the next process need not read all of it
+            self.objects.rowcache.learn(documents)
+            for picture in pictures:
+                self.objects.rowcache.keep(picture)
         self.upkeep.after({picture.layout.ref: picture.counter for picture in pictures}, documents)
 
     def _written(self, transaction: Transaction, message: str) -> tuple[dict[str, Move], list[Picture]]:
@@ -263,7 +267,7 @@ class Store:
                 break
             except (OSError, pygit2.GitError) as error:
                 if not more:
-                    raise _cannot_write(self.common_dir, error) from error
+                    raise cannot_write(self.common_dir, error) from error
         return ours, pictures
 
     def _picture_of(self, transaction: Transaction, ref: str) -> Picture:
@@ -311,7 +315,7 @@ class Store:
         try:
             self.upkeep.maintain()
         except (OSError, pygit2.GitError) as error:
-            raise _cannot_write(self.common_dir, error) from error
+            raise cannot_write(self.common_dir, error) from error
 
     def close(self) -> None:
         """End what runs in the background, and let go of the repository."""
@@ -333,15 +337,6 @@ def _message(stamp: Stamp, transaction: Transaction) -> str:
         "Machine": stamp.machine,
     }
     return subject + "\n\n" + "".join(f"{name}: {value}\n" for name, value in trailers.items() if value)
-
-
-def _cannot_write(common_dir: Path, error: Exception) -> External:
-    return External(
-        f"nothing could be written under '{common_dir}': {str(error)[:200]}",
-        hint="Look at the free space and the permissions of the repository, then call the same again.",
-        program="libgit2",
-        stderr_tail=str(error)[-500:],
-    )
 
 
 def _rest() -> float:

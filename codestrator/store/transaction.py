@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from codestrator import SCHEMA, ids
 from codestrator.clock import Moment, rfc3339
-from codestrator.errors import Busy, InvalidParams, NotFound
+from codestrator.errors import Busy, InvalidParams, NotFound, SchemaNewer, UnreadableState
 from codestrator.model import Document
 from codestrator.ports import Move
 from codestrator.store.documents import DOCUMENT_BYTES, LOCKS, REFS, STATE, Damage, encode
@@ -160,7 +160,21 @@ class Transaction:
 
     def all(self, kind: type[D]) -> list[D]:
         """Every readable document of a kind."""
-        return [self.require(kind, row.id) for row in self.rows(kind)]
+        return list(self._readable(kind, self.rows(kind)))
+
+    def found(self, kind: type[D], /, **equals: Any) -> list[D]:
+        """The readable documents of `where`."""
+        return list(self._readable(kind, self.where(kind, **equals)))
+
+    def _readable(self, kind: type[D], rows: Iterable[Any]) -> Iterator[D]:
+        """A row may come from the cache while its document is lost: then it is left out, and `damaged` names it."""
+        for row in rows:
+            try:
+                document = self.get(kind, row.id)
+            except (UnreadableState, SchemaNewer):
+                continue
+            if document is not None:
+                yield document
 
     def starting(self, start: str, kinds: Iterable[type[Document]]) -> list[str]:
         """The ids of these kinds that begin so, sorted."""
