@@ -83,8 +83,7 @@ def _of_signal(found: str) -> int | None:
 
 def shown(text: str) -> str:
     """A title that stays words however often tmux expands it: a wide number sign replaces one that would mean more."""
-    plain = shorten(one_line(text), TITLE)
-    return _FORMAT.sub("\uff03", plain).replace("#", "##")
+    return _FORMAT.sub("\uff03", shorten(one_line(text), TITLE))
 
 
 def as_program(command: Sequence[str], folder: Path, env: Mapping[str, str], title: str, view_only: bool) -> Program:

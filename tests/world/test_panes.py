@@ -314,11 +314,17 @@ def test_how_a_program_ended_is_told(desk: Desk) -> None:
 
 def test_a_screen_is_read_without_controls_and_with_long_lines_whole(desk: Desk) -> None:
     words = "x" * 700
-    pane = desk.open(*SAY, "\x1b[31mred\x1b[0m", "  indented", "a\u202eb", words, "end")
-    screen = desk.shows(pane, "end")
+    pane = desk.open(*SAY, "\x1b[31mred\x1b[0m", "  indented", "a\u202eb", words, "over and out")
+    screen = desk.shows(pane, "over and out")
     assert screen.splitlines()[0] == "red" and screen.splitlines()[1] == "  indented"
     assert all(line.isprintable() for line in screen.splitlines())
-    assert desk.ours.capture(pane, TAG, 2) == f"{words}\nend"
+    assert desk.ours.capture(pane, TAG, 2) == f"{words}\nover and out"
+
+
+def test_letters_survive_a_locale_that_has_none(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    pane = desk.open(*SAY, "küche ショップ")
+    assert "küche ショップ" in desk.shows(pane, "ショップ")
 
 
 def test_the_program_in_the_foreground_is_told(desk: Desk) -> None:
