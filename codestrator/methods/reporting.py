@@ -125,6 +125,8 @@ def _publish(tx: Tx, want: Report, said: Told) -> Thread:
     blocker = want.blocker or (None if applied or status == "running" else thread.blocker)
     if thread.status == "waiting" and applied:
         status = "running"
+    if status == "running" and thread.status == "interrupted" and said.interrupts < thread.interrupts:
+        status = "interrupted"  # its runner has not heard of that yet
     return tx.put(
         thread.but(
             status=status,

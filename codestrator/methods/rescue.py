@@ -34,17 +34,20 @@ def take(
     *,
     case_id: str | None = None,
     thread_id: str | None = None,
+    own: bool = False,
 ) -> tuple[Rescue, bool]:
     """Keep what a worktree has now: (its document, to be published by the caller, whether it is new).
 
-    The ref is written and read back before this returns; an unchanged worktree gives its newest snapshot again.
+    The ref is written and read back before this returns; an unchanged worktree gives its newest snapshot again, with
+    `own` only if that was taken for the same reason and thread.
     """
     limit = flow.settings.snapshot_max_bytes
     taken = flow.world.worktrees.snapshot(folder, message=f"{reason} {worktree.id}", max_untracked_bytes=limit)
     tx = flow.read()
     newest = tx.get(Rescue, worktree.latest_snapshot_id)
     skipped = tuple(Skipped(path=path, bytes=size) for path, size in taken.skipped)
-    if newest and (newest.tree, newest.head, newest.skipped) == (taken.tree, taken.head, skipped):
+    fits = newest and (not own or (newest.reason, newest.thread_id) == (reason, thread_id))
+    if newest and fits and (newest.tree, newest.head, newest.skipped) == (taken.tree, taken.head, skipped):
         return newest, False
     snapshot = Rescue(
         id=tx.mint("snap"),

@@ -52,8 +52,11 @@ def bring_down(flow: Flow, threads: Sequence[Thread], reason: str) -> list[Codes
     """
     asked = [one.id for one in threads]
     flow.transact(lambda tx: _ask(tx, asked, reason), asked[0])
-    # Only a runner that is at work can hear it.
-    put_down(flow, *asked, grace=GRACE_SECONDS if any(flow.world.live.held(one) for one in asked) else 0)
+    hear = [one for one in asked if flow.world.live.held(one)]  # only a runner that is at work can
+    if deaf := [one for one in asked if one not in hear]:
+        put_down(flow, *deaf)
+    if hear:
+        put_down(flow, *hear, grace=GRACE_SECONDS)
     found = [keep_work(flow, one) for one in threads]
     flow.transact(lambda tx: _publish(tx, asked, reason), asked[0])
     for thread_id in asked:
@@ -97,7 +100,7 @@ def _snapshot(flow: Flow, thread: Thread) -> None:
     folder = flow.world.repo / place.path
     if not folder.is_dir() or not flow.world.worktrees.changes(folder):
         return
-    snapshot, new = rescue.take(flow, worktree, folder, REASON, thread_id=thread.id)
+    snapshot, new = rescue.take(flow, worktree, folder, REASON, thread_id=thread.id, own=True)
     if new:
         flow.transact(lambda tx: rescue.keep(tx, snapshot), worktree.id)
 

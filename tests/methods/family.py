@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -68,6 +69,13 @@ class Family:
         found: dict[str, Any] = {}
         self.until(look)
         return found
+
+    def signal(self, pid: int, name: str) -> None:
+        """Send a signal and see it obeyed."""
+        os.kill(pid, getattr(signal, f"SIG{name}"))
+        wanted = {"STOP": b"T", "KILL": b"Z"}[name]
+        stat = Path(f"/proc/{pid}/stat")
+        self.until(lambda: not stat.exists() or stat.read_bytes().rpartition(b")")[2].split()[0] == wanted)
 
     def folder(self, spawned: dict[str, Any]) -> Path:
         """The worktree of what `spawn` gave."""

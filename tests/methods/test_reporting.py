@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from codestrator import threadfiles
 from codestrator.errors import Forbidden, InvalidParams, NotFound, WrongState
 from tests.actors import Actor, SteeredClock, unchanged
 from tests.conftest import git
@@ -168,6 +169,14 @@ def test_an_applied_receipt_ends_the_waiting(root: Actor, child: Actor) -> None:
     one = sent(root, child, "The second.")
     found = child(REPORT, receipts=[{"directive_id": one, "state": "applied"}])["thread"]
     assert found["status"] == "running" and "blocker" not in found
+
+
+def test_an_interrupt_lasts_until_the_runner_has_heard_of_it(root: Actor, child: Actor) -> None:
+    child(REPORT, status="running", turn=1)
+    root("thread.child.interrupt", thread_id=child.thread, wait_seconds=0)
+    assert child(REPORT, status="running", turn=2)["thread"]["status"] == "interrupted"
+    threadfiles.tell(child.world.live, child.thread, threadfiles.Told(interrupts=1))
+    assert child(REPORT, status="running", turn=3)["thread"]["status"] == "running"
 
 
 def test_a_child_reports_of_itself_alone(root: Actor, child: Actor, actor: Callable[..., Actor]) -> None:
