@@ -68,6 +68,7 @@ class Driver:
         # A command's one turn lasts as long as it runs; what is sent to it meanwhile it reads by itself.
         self.talks = channel.file.runner_kind != "command"
         self.turn = 0
+        self.words: Words | None = None  # what was said to the agent, until its turn has begun
         self.running = self.cut_off = self.gone = False
         self.interrupts = channel.thread().interrupts
         self.ended: TurnEnded | None = None  # the turn of which the consequences are still to be drawn
@@ -128,7 +129,7 @@ class Driver:
         elif isinstance(event, Tokens):
             self.channel.say(tokens=event.used)
         elif isinstance(event, TurnStarted):
-            self.channel.say(turn=self.turn, provider_status="processing")
+            self._turn_started()
         elif isinstance(event, TurnEnded):
             self._turn_ended(event)
         elif isinstance(event, Gone):
@@ -152,7 +153,7 @@ class Driver:
             elif self.running:
                 self.post.paste()
             self._obey_interrupt(thread)
-            if self.running and self.post.cuts:
+            if self.running and self.post.cuts(self.words):
                 self._cut_off("a directive cuts this turn off")
             elif not self.running:
                 self._go_on(thread)
@@ -190,14 +191,15 @@ class Driver:
 
     def _go_on(self, thread: Thread) -> None:
         """Nothing runs: what was sent goes first, then what follows from how the last turn ended."""
-        sent = self.post.words() if self._listens(thread) else None
+        sent = self.post.words(self.words) if self._listens(thread) else None
         if sent is not None:
-            self._begin(sent)
+            self._begin(self.words.then(sent) if self.words else sent)
         elif thread.status in PAUSED or (self.ended is None and self.again_at is None):
             self._wait()
         elif self.again_at is not None:
             if time.monotonic() >= self.again_at:
-                self._begin(Words(prompt.carry_on_prompt(self.last_message or "no word", self.work.author)))
+                why = self.last_message or "no word"
+                self._begin(self.words or Words(prompt.carry_on_prompt(why, self.work.author)))
         elif self.ended is not None and self.ended.outcome == "completed":
             self._completed()
         elif self.ended is not None:
@@ -214,7 +216,7 @@ class Driver:
     # What the agent does
 
     def _begin(self, words: Words) -> None:
-        """Start a turn; directives that it carries out are applied with that."""
+        """Start a turn; what it was begun with is said again should it fail before it has begun."""
         if self.gone:
             try:
                 self.agent.resume()
@@ -225,10 +227,19 @@ class Driver:
         self.turn += 1
         self.running, self.cut_off, self.gone = True, False, False
         self.idle_since = self.again_at = self.ended = None
+        self.words = words
         self.screen.line("▶", f"turn {self.turn}")
+        if self.channel.thread().status != "running":
+            self.channel.report(status="running", turn=self.turn)
         self.agent.begin(words.prompt)
         self.channel.say(turn=self.turn, provider_status="processing", interrupts=self.interrupts)
-        self.post.begun(words, self.turn)
+
+    def _turn_started(self) -> None:
+        """The agent is at it: the directives that the turn carries out are applied."""
+        words, self.words = self.words, None
+        self.channel.say(turn=self.turn, provider_status="processing")
+        if words is not None:
+            self.post.begun(words, self.turn)
 
     def _turn_ended(self, event: TurnEnded) -> None:
         if not self.running:
@@ -240,6 +251,8 @@ class Driver:
         self.screen.line(mark, f"turn {self.turn} {event.outcome}" + (f": {event.error}" if event.error else ""))
         if event.outcome == "completed":
             self.retries = 0
+        if event.outcome != "failed":
+            self._turn_started()  # it must have, whether that was told or not
         last = event.message[:2000] or None
         self.channel.say(turn=self.turn, provider_status="idle", last_response=last, interrupts=self.interrupts)
         self._look()

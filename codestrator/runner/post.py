@@ -18,6 +18,13 @@ class Words(NamedTuple):
     directives: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
 
+    def then(self, more: "Words") -> "Words":
+        prompt = f"{self.prompt}\n\n{more.prompt}"
+        return Words(prompt, self.directives + more.directives, self.messages + more.messages)
+
+
+UNSAID = Words("")
+
 
 class Post:
     """Takes what was sent, in the order in which it was sent, and makes it the prompt of a turn."""
@@ -28,10 +35,9 @@ class Post:
         self._taken: list[dict[str, Any]] = []
         self._owed: list[str] = []
 
-    @property
-    def cuts(self) -> bool:
-        """Whether something was taken for which the turn that runs is cut off."""
-        return any(one["mode"] == PATCH for one in self._taken)
+    def cuts(self, unsaid: Words | None) -> bool:
+        """Whether something was taken, beside what is being said, for which the turn that runs is cut off."""
+        return any(one["mode"] == PATCH for one in self._fresh(unsaid))
 
     def take(self) -> None:
         """Take the directives that were sent: they are delivered with that."""
@@ -48,24 +54,27 @@ class Post:
             self._receipts([one["directive_id"]], "delivered", detail="pasted into its pane")
             self._screen.line("◆", f"directive {one['directive_id']} was pasted")
 
-    def words(self) -> Words | None:
-        """What the next turn has to begin with: directives, those that cut a turn off first; then messages."""
+    def words(self, unsaid: Words | None) -> Words | None:
+        """What was sent beside what is still unsaid: directives, those that cut a turn off first; else messages."""
         if self._taken:
             still = {one["directive_id"] for one in self._channel.directives("delivered")}
             self._taken = [one for one in self._taken if one["directive_id"] in still]  # the others have expired
-        if self._taken:
-            sent = sorted(self._taken, key=lambda one: one["mode"] != PATCH)
+        if fresh := self._fresh(unsaid):
+            cut = any(one["mode"] == PATCH for one in fresh)
+            sent = sorted(fresh, key=lambda one: one["mode"] != PATCH)
             found = [Quoted(one["directive_id"], one["text"], self._author(one["sender"])) for one in sent]
-            return Words(prompt.directive_prompt(found, interrupted=self.cuts), tuple(one.id for one in found))
-        letters = self._letters()
+            return Words(prompt.directive_prompt(found, interrupted=cut), tuple(one.id for one in found))
+        letters = self._letters(unsaid)
         return Words(prompt.inbox_prompt(letters), messages=tuple(one.id for one in letters)) if letters else None
+
+    def _fresh(self, unsaid: Words | None) -> list[dict[str, Any]]:
+        return [one for one in self._taken if one["directive_id"] not in (unsaid or UNSAID).directives]
 
     def begun(self, words: Words, turn: int) -> None:
         """The turn of these words has begun: what it carries out is applied. What cannot be published is owed."""
         self._taken = [one for one in self._taken if one["directive_id"] not in words.directives]
         self._owed += words.directives
-        self._receipts(self._owed, "applied", status="running", turn=turn)
-        self._owed = []
+        self.settle(turn)
         for message_id in words.messages:
             self._channel.call("inbox.deliver", message_id=message_id)
 
@@ -90,12 +99,13 @@ class Post:
         self._channel.report(**given)
         return False
 
-    def _letters(self) -> list[Quoted]:
+    def _letters(self, unsaid: Words | None) -> list[Quoted]:
         try:
             found = self._channel.call("inbox.pending")["items"]
         except Forbidden:
             return []  # a role without an inbox
-        return [Quoted(one["id"], one["text"], self._author(one["sender"])) for one in found]
+        said = (unsaid or UNSAID).messages
+        return [Quoted(one["id"], one["text"], self._author(one["sender"])) for one in found if one["id"] not in said]
 
     def _author(self, thread_id: str) -> Author:
         return Author(thread_id, self._channel.file.session_id)

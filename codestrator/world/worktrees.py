@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import re
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +25,8 @@ OPERATIONS = {
     "BISECT_LOG": "bisect",
 }
 AHEAD = 1000
+HALF_MADE = re.compile(r"failed to read .*worktrees/")
+RESTS = (0.02, 0.1, 0.4)
 IGNORE = "# made by codestrator: its worktrees are not part of this one\n*\n"
 
 
@@ -36,7 +40,7 @@ class GitWorktrees:
 
     def folders(self) -> list[Folder]:
         found: list[Folder] = []
-        for record in self._git.run("worktree", "list", "--porcelain", "-z").split("\0\0"):
+        for record in self._amid_others("list", "--porcelain", "-z").split("\0\0"):
             lines = dict(line.partition(" ")[::2] for line in record.strip("\0").split("\0") if line)
             if "worktree" in lines:
                 branch = lines.get("branch")
@@ -50,6 +54,17 @@ class GitWorktrees:
                     )
                 )
         return found
+
+    def _amid_others(self, *arguments: str, seconds: float = 30) -> str:
+        """`git worktree`, tried again where it met a worktree that another process was just making or removing."""
+        for rest in RESTS:
+            status, out, err = self._git.try_run("worktree", *arguments, seconds=seconds)
+            if status == 0:
+                return out
+            if not HALF_MADE.search(err):
+                break
+            time.sleep(rest)
+        return self._git.run("worktree", *arguments, seconds=seconds)
 
     def head(self, path: Path) -> str:
         found = self._resolve("HEAD^{commit}", path)
@@ -99,7 +114,7 @@ class GitWorktrees:
             )
         self._keep_out_of_status(path)
         try:
-            self._git.run("worktree", "add", "-q", "--lock", "--reason", reason, "--", str(path), branch, seconds=50)
+            self._amid_others("add", "-q", "--lock", "--reason", reason, "--", str(path), branch, seconds=50)
         except External:
             if any(one.path == path and one.branch == branch for one in self.folders()):  # never another's of that path
                 self._forget(path)

@@ -1,7 +1,9 @@
 """Worktrees are made, looked at and removed without ever losing what somebody has written."""
 
 import os
+import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +25,20 @@ def test_a_worktree_of_ours_is_listed_locked_and_invisible_to_status(
     assert ours.head == git("rev-parse", "HEAD", at=repo)
     assert git("status", "--porcelain", "--untracked-files=all", at=repo) == ""
     assert (repo / ".gitignore").read_text(encoding="utf-8") == "*.log\n"
+
+
+def test_a_worktree_that_another_process_is_just_making_is_waited_for(world: LocalWorld, repo: Path) -> None:
+    half = repo / ".git" / "worktrees" / "half"
+    half.mkdir(parents=True)
+    (half / "gitdir").write_text(f"{repo}/half/.git\n", encoding="utf-8")
+    (half / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
+    (half / "commondir").touch()
+    with pytest.raises(External, match="commondir"):  # nobody goes on with it
+        world.worktrees.folders()
+    made = threading.Timer(0.1, lambda: shutil.rmtree(half))
+    made.start()
+    assert [one.path for one in world.worktrees.folders()] == [repo]
+    made.join()
 
 
 def test_removing_the_last_worktree_leaves_no_folder_behind(world: LocalWorld, repo: Path, linked: Path) -> None:
