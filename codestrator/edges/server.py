@@ -223,11 +223,15 @@ class Desk:
 
                 self._world = open_world(self._folder)
                 threading.Thread(target=self._keep_alive, args=(self._world,), name="renewal", daemon=True).start()
-                self._under_way[self._pool.submit(self._recover, self._world)] = self._over
+                if self.seat.kind == "root":
+                    self._under_way[self._pool.submit(self._recover, self._world)] = self._over
             return self._world
 
     def _recover(self, world: "LocalWorld") -> None:
-        """Settle what dead processes left, beside the calls; the server's end waits for it like for a call."""
+        """Settle what dead processes left, beside the calls; the server's end waits for it like for a call.
+
+        Not for a child or a bystander: they judge nobody, and must not find themselves dead.
+        """
         try:
             registry.recover(world.for_call(self._over))
         except Exception as error:

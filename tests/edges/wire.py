@@ -1,6 +1,7 @@
 """A server process spoken to in hand-written JSON-RPC lines, so that a test sees exactly what is on the wire."""
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -18,11 +19,12 @@ CLIENT = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"n
 class Wire:
     """One server on its pipes; `lines` are all lines that it wrote to standard output."""
 
-    def __init__(self, folder: Path, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, folder: Path, command: Sequence[str] = COMMAND, **env: str) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
             command,
             cwd=folder,
+            env=os.environ | env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
