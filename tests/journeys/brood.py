@@ -98,7 +98,7 @@ class Brood:
         """What the look finds, as soon as it finds something; asked when the state moves, or after a moment."""
         end = time.monotonic() + seconds
         while not (found := look()):
-            assert time.monotonic() < end, f"not within {seconds} s: {[self.seen(one) for one in self.children]}"
+            assert time.monotonic() < end, "\n".join([f"not within {seconds} s", *map(self.log, self.children)])
             self.root.world.wait_for_change(0.1)
         return found
 
@@ -129,6 +129,10 @@ class Brood:
         """The agent's program itself."""
         keeper = self.keeper(thread)
         return int(Path(f"/proc/{keeper}/task/{keeper}/children").read_text(encoding="ascii").split()[0])
+
+    def standing(self, thread: str) -> list[int]:
+        """What stands as long as the agent does; its shells come and go."""
+        return [self.runner(thread), self.keeper(thread), self.program(thread)]
 
     def nothing_runs(self, thread: str, seconds: float = 5) -> bool:
         return all(ended(pid, seconds) for pid in self.processes(thread)) and not self.processes(thread)

@@ -65,8 +65,7 @@ class CodexBrood(Brood):
         return thread, case
 
     def standing(self, thread: str) -> list[int]:
-        """What stands as long as the agent does; its shells come and go."""
-        return [self.runner(thread), self.keeper(thread), self.program(thread), *self.servers(thread)]
+        return [*super().standing(thread), *self.servers(thread)]
 
     def servers(self, thread: str) -> list[int]:
         """Its own MCP server."""

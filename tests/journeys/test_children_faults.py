@@ -65,13 +65,13 @@ def another_goes_on(brood: Brood, thread: str, case: str) -> None:
 def test_one_of_two_is_killed_and_the_other_works_on(brood: Brood, victim: str) -> None:
     struck, case = brood.at_work("struck")
     spared, _ = brood.at_work("spared")
-    before = brood.processes(spared)
+    before = brood.standing(spared)
     KILLS[victim](brood, struck)
     (found,) = brood.settled(struck)
     assert found["status"] == "failed" and found["reason"]
     assert brood.nothing_runs(struck)
     nothing_is_lost(brood, struck, case)
-    assert brood.processes(spared) == before and brood.seen(spared)["status"] == "running"
+    assert brood.standing(spared) == before and brood.seen(spared)["status"] == "running"
     another_goes_on(brood, struck, case)
 
 
@@ -89,7 +89,7 @@ def test_the_tmux_server_is_killed(brood: Brood) -> None:
 def test_the_roots_server_is_killed(served: Brood) -> None:
     struck, case = served.at_work("struck")
     spared, _ = served.at_work("spared")
-    before = served.processes(spared)
+    before = served.standing(spared)
     root = served.root
     assert isinstance(root, Served)
     kill(root.wire.process.pid)
@@ -101,7 +101,7 @@ def test_the_roots_server_is_killed(served: Brood) -> None:
     served.settled(struck)
     assert served.nothing_runs(struck)
     nothing_is_lost(served, struck, case)
-    assert served.processes(spared) == before and served.seen(spared)["status"] == "running"
+    assert served.standing(spared) == before and served.seen(spared)["status"] == "running"
     another_goes_on(served, struck, case)
     kill(served.runner(spared))
     (found,) = served.settled(spared)  # no call but the look at it: the new server does it by itself
