@@ -186,6 +186,10 @@ class Branches(Protocol):
         """Merge `head` into `into` in memory, always as a merge commit: (commit, []) or ("", conflicting files)."""
         ...
 
+    def conflicts(self, pairs: Sequence[tuple[str, str]], *, seconds: float) -> list[list[tuple[str, str]]] | None:
+        """For each two commits the files that would conflict, with their kind; None if the time ran out."""
+        ...
+
     def changed(self, old: str, new: str) -> list[str]: ...
     def bring_up(self, path: Path, old: str, new: str) -> None:
         """Two-tree checkout that refuses to overwrite (`conflict` with files), index and folder from old to new."""

@@ -107,7 +107,7 @@ GROUPS = (
             write("lock.heartbeat", "locks.heartbeat", WORKER),
             write("lock.release", "locks.release", WORKER),
             read("lock.list", "locks.listing", WORKER, REVIEWER),
-            read("conflict.forecast", "", WORKER, REVIEWER),
+            read("conflict.forecast", "forecast.forecast", WORKER, REVIEWER),
             read("rescue.list", "rescue.listing", WORKER),
             flow("rescue.restore", ""),
         ),

@@ -24,7 +24,6 @@ NOT_YET = {
     "graph.edge.create",
     "graph.checklist.upsert",
     "graph.snapshot.create",
-    "conflict.forecast",
     "rescue.restore",
     "merge.request",
     "merge.review_context",

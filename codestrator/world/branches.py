@@ -1,6 +1,6 @@
 """The user's branches: merged in memory, brought up on disk, and moved together with our refs by git itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from codestrator.errors import Conflict, External
@@ -41,6 +41,21 @@ class GitBranches:
         who = identity(self._git, self._repo)
         return self._git.run(*who, "commit-tree", tree.strip(), "-p", into, "-p", head, "-m", message), []
 
+    def conflicts(self, pairs: Sequence[tuple[str, str]], *, seconds: float) -> list[list[tuple[str, str]]] | None:
+        stdin = "".join(f"{one} {two}\n" for one, two in pairs).encode()
+        try:
+            status, out, err = self._git.try_run(
+                "merge-tree", "--write-tree", "--stdin", "-z", "--name-only", stdin=stdin, seconds=seconds
+            )
+        except External as error:
+            if "did not end within" in error.message:
+                return None
+            raise
+        if status:
+            raise _failed("merge-tree", status, err, "the conflicts of each pair")
+        words = iter(out.split("\0"))
+        return [_conflicts(words) for _ in pairs]
+
     def changed(self, old: str, new: str) -> list[str]:
         names = self._git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).split("\0")
         return [displayed(name) for name in names if name]
@@ -68,6 +83,31 @@ class GitBranches:
             raise Contention(gist(err))
         if status:
             raise _failed("update-ref", status, err, "the refs to move, and no reference-transaction hook to refuse")
+
+
+def _conflicts(words: Iterator[str]) -> list[tuple[str, str]]:
+    """One merge of `git merge-tree --stdin`: 1 if clean, else 0; its tree; its files; what git says of each."""
+    clean, _tree = next(words), next(words)
+    files = list(iter(lambda: next(words), ""))
+    if clean == "1":
+        return []
+    kinds = dict.fromkeys(files, "content")
+    while count := next(words):
+        paths = [next(words) for _ in range(int(count))]
+        kind = _kind(next(words), next(words))
+        kinds |= {path: kind for path in paths if kind and path in kinds}
+    return sorted((displayed(path), kind) for path, kind in kinds.items())
+
+
+def _kind(name: str, message: str) -> str | None:
+    """The kind of a conflict by git's name for it (merge-ort's conflict types); None for what is none."""
+    if not name.startswith("CONFLICT"):
+        return None
+    if "add/add" in message:
+        return "add_add"
+    if "delete" in name and "rename" not in name:
+        return "modify_delete"
+    return "rename" if "rename" in name else "content"
 
 
 def _line(move: Move) -> str:
