@@ -36,8 +36,8 @@ def checkpoint(flow: Flow, want: Save) -> dict[str, Any]:
     snapshot, new = None, False
     folder = places.path_of(tx, worktree) if worktree else None
     if want.snapshot and spot.dirty and worktree and folder:
-        about = {"case_id": _case_id(tx, want, thread), "thread_id": thread.id}
-        snapshot, new = rescue.take(flow, worktree, folder, "checkpoint", **about)
+        case_id = _case_id(tx, want, thread)
+        snapshot, new = rescue.take(flow, worktree, folder, "checkpoint", case_id=case_id, thread_id=thread.id)
     lines: list[recording.Line] = []
 
     def act(tx: Tx) -> dict[str, Any]:

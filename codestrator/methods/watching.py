@@ -109,14 +109,13 @@ def provider_status(thread: Thread, said: Told) -> str | None:
 def _pane(flow: Flow, session: Session, thread: Thread, lines: int) -> dict[str, Any]:
     if thread.tmux_pane_id is None or thread.machine != flow.settings.machine:
         return {"pane_exists": False}
-    tag = children.tmux_tag(flow, session.id)
+    tag, exists = children.tmux_tag(flow, session.id), False
     try:
-        pane = flow.world.tmux.pane(thread.tmux_pane_id, tag)
-        if pane is None:
-            return {"pane_exists": False}
-        return {"pane_exists": True, "screen": flow.world.tmux.capture(thread.tmux_pane_id, tag, lines)}
+        exists = flow.world.tmux.pane(thread.tmux_pane_id, tag) is not None
+        screen = {"screen": flow.world.tmux.capture(thread.tmux_pane_id, tag, lines)} if exists else {}
     except CodestratorError as error:
-        return {"pane_exists": False, "capture_error": error.message}
+        screen = {"capture_error": error.message}
+    return {"pane_exists": exists, **screen}
 
 
 def wait_status(flow: Flow, want: WaitStatus) -> dict[str, Any]:

@@ -70,12 +70,15 @@ class Family:
         self.until(look)
         return found
 
-    def signal(self, pid: int, name: str) -> None:
-        """Send a signal and see it obeyed."""
-        os.kill(pid, getattr(signal, f"SIG{name}"))
-        wanted = {"STOP": b"T", "KILL": b"Z"}[name]
-        stat = Path(f"/proc/{pid}/stat")
-        self.until(lambda: not stat.exists() or stat.read_bytes().rpartition(b")")[2].split()[0] == wanted)
+    def freeze(self, pid: int) -> None:
+        """Stop a process where it is, and see it stand."""
+        os.kill(pid, signal.SIGSTOP)
+        self.until(lambda: Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T")
+
+    def kill_runner(self, thread: dict[str, Any]) -> None:
+        """Kill a child's runner; what it was just starting may hold on to its lock for a moment."""
+        os.kill(thread["pid"], signal.SIGKILL)
+        self.until(lambda: not self.root.world.live.held(thread["id"]))
 
     def folder(self, spawned: dict[str, Any]) -> Path:
         """The worktree of what `spawn` gave."""
@@ -95,6 +98,14 @@ def working_for(repo: Path, thread_id: str = "thr-") -> list[int]:
         except OSError:  # over meanwhile
             continue
     return found
+
+
+def line_of(pid: int) -> str:
+    """Its command line; nothing where it is over."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").replace("\0", " ")
+    except OSError:
+        return ""
 
 
 def programs(folder: Path, *names: str) -> str:

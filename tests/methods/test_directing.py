@@ -12,7 +12,7 @@ from codestrator.errors import Conflict, External, Forbidden, InvalidParams, Not
 from tests.actors import Actor, SteeredClock, unchanged
 from tests.conftest import git
 from tests.methods.crew import child as crew_child
-from tests.methods.family import SLEEPS, Family, working_for
+from tests.methods.family import SLEEPS, Family, line_of, working_for
 
 DIRECT = "thread.child.directive"
 
@@ -144,17 +144,10 @@ def test_an_interrupt_is_acknowledged_by_the_runner(family: Family) -> None:
     with unchanged(family.root), pytest.raises(WrongState) as refused:
         family.root("thread.child.interrupt", thread_id=thread_id)
     assert refused.value.details["found"] == "interrupted"
-    family.until(lambda: "sleep" not in " ".join(map(cmdline, working_for(Path(family.root.world.repo), thread_id))))
+    family.until(lambda: "sleep" not in " ".join(map(line_of, working_for(Path(family.root.world.repo), thread_id))))
     told = family.root(DIRECT, thread_id=thread_id, directive="Go on.", wait_seconds=20)
     assert (told["directive"]["state"], told["directive"]["turn"]) == ("applied", 2)
     assert family.status(thread_id) == "running"
-
-
-def cmdline(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").replace("\0", " ")
-    except OSError:
-        return ""
 
 
 def test_an_interrupt_that_nobody_obeys_says_so(root: Actor, child: Actor) -> None:

@@ -70,7 +70,7 @@ def test_what_will_not_end_is_ended_within_ten_seconds(
     thread_id, folder = found["thread"]["id"], family.folder(found)
     family.until(lambda: (folder / "up-1").exists() and (folder / "up-2").exists())
     if frozen:
-        family.signal(found["thread"]["pid"], "STOP")
+        family.freeze(found["thread"]["pid"])
     begun = time.monotonic()
     stopped = family.root(STOP, thread_id=thread_id)
     assert time.monotonic() - begun < 10
