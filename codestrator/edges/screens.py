@@ -47,13 +47,15 @@ def follow(look: Callable[[], Mapping[str, Any]], world: "LocalWorld", *, colour
     console = Console(no_color=not coloured, highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
         while True:
+            before = world.store.tips()
             console.print(status(look()))
-            while not world.wait_for_change(REDRAW_SECONDS):
+            while not world.wait_for_change(REDRAW_SECONDS, before):
                 pass
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
+            before = world.store.tips()
             live.update(status(look()), refresh=True)
-            world.wait_for_change(REDRAW_SECONDS)
+            world.wait_for_change(REDRAW_SECONDS, before)
 
 
 def any_result(method: str, result: Mapping[str, Any]) -> RenderableType:

@@ -97,9 +97,12 @@ class LocalWorld:
     def gate(self) -> AbstractContextManager[bool]:
         return self.store.gate()
 
-    def wait_for_change(self, seconds: float) -> bool:
-        """Rest until state or lock book moves, `seconds` have passed, or the call is cancelled."""
-        return self._rest(self.store.tips(), seconds)
+    def wait_for_change(self, seconds: float, since: tuple[str | None, str | None] | None = None) -> bool:
+        """Rest until state or lock book moves, `seconds` have passed, or the call is cancelled.
+
+        With the tips that were read before the caller looked, a change made meanwhile is not missed.
+        """
+        return self._rest(since or self.store.tips(), seconds)
 
     def _rest(self, before: tuple[str | None, str | None], seconds: float) -> bool:
         end = time.monotonic() + seconds

@@ -55,6 +55,13 @@ def test_a_change_by_another_ends_the_wait(world: LocalWorld, writer: LocalWorld
     later.join()
 
 
+def test_a_change_made_before_the_wait_began_is_not_missed(world: LocalWorld, writer: LocalWorld) -> None:
+    before = world.store.tips()
+    change(writer)
+    assert world.wait_for_change(0, before)
+    assert not world.wait_for_change(0)
+
+
 def test_a_cancelled_call_stops_waiting_and_no_other_does(world: LocalWorld, writer: LocalWorld) -> None:
     cancelled, start = threading.Event(), time.monotonic()
     mine, others = world.for_call(cancelled), world.for_call(threading.Event())
