@@ -9,6 +9,7 @@ from codestrator.methods import children, stopping, waiting, watching
 from codestrator.methods.orders import Order
 from codestrator.methods.system import INSTALL_HINT
 from codestrator.records import THREAD_ENDED, Directive, Session, Thread, Worktree
+from codestrator.text import one_line
 
 READY_SECONDS = 30
 CAPTURED_LINES = 100
@@ -177,12 +178,14 @@ def _wait(flow: Flow, order: Order, thread_id: str) -> str:
     if found is None:
         return "timeout"
     if found.started_at is None:
+        words = _last_words(flow, found)
+        why = found.reason or one_line(words.rpartition("\n")[2])[:300] or "no word"
         raise External(
-            f"the runner of '{thread_id}' ended before its first report, expected one: {found.reason or 'no word'}",
+            f"the runner of '{thread_id}' ended before its first report, expected one: {why}",
             hint="Look at what it said last; thread.child.directive with mode restart tries again.",
             program="codestrator runner",
             thread_id=thread_id,
-            last_line=_last_words(flow, found),
+            last_line=words,
         )
     return "ready" if found.tmux_pane_id else "detached"
 

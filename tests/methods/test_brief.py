@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from codestrator import text
+from codestrator import registry, table, text
 from codestrator.errors import Forbidden, InvalidParams
 from tests.actors import Actor, SteeredClock, unchanged
+from tests.methods import crew
 
 LONG = "words and words " * 400
 
@@ -153,3 +154,130 @@ def test_many_decisions_are_shortened_but_never_cut(
     assert tokens(found) <= 600
     options = {option["params"]["target_session_id"] for one in found["decisions"] for option in one["options"]}
     assert options == {one.session for one in gone}
+
+
+REPORT = "thread.child.report"
+
+
+def at_work(actor: Callable[..., Actor], root: Actor, **fields: Any) -> Actor:
+    """A child whose process lives."""
+    one = crew.child(actor, root, **fields)
+    assert one.world.live.take(one.thread)
+    return one
+
+
+def test_children_are_told_in_a_line_each_those_that_live_first(root: Actor, actor: Callable[..., Actor]) -> None:
+    done, works, stuck = (at_work(actor, root, title=title) for title in ("Done", "Works", "Stuck"))
+    done(REPORT, status="completed", final_message="3 of 3 steps")
+    case = root.case("one")
+    works("case.begin", case_id=case)
+    works(REPORT, progress="1 of 3 steps")
+    stuck(REPORT, blocker="no access to staging")
+    told = brief(root)["children"]
+    assert all(one.pop("reported_at", done.thread) for one in told)
+    assert told == [
+        {"id": works.thread, "role": "worker", "title": "Works", "status": "running", "case_id": case,
+         "last_report": "1 of 3 steps"},
+        {"id": stuck.thread, "role": "worker", "title": "Stuck", "status": "waiting",
+         "blocker": "no access to staging"},
+        {"id": done.thread, "role": "worker", "title": "Done", "status": "completed", "last_report": "3 of 3 steps"},
+    ]  # fmt: skip
+
+
+def test_what_children_wait_for_is_the_roots_to_decide(root: Actor, actor: Callable[..., Actor]) -> None:
+    asks, stuck = at_work(actor, root, title="Asks"), at_work(actor, root, title="Stuck")
+    asks("inbox.send", receiver_thread_id="root", message="I have begun.")
+    asks(REPORT, question="Which cookie name?")
+    stuck(REPORT, blocker="no access to staging")
+    for letter in root("inbox.pending")["items"]:  # read, but not answered
+        root("inbox.deliver", message_id=letter["id"])
+    first, second = brief(root)["decisions"]
+    assert (first["what"], first["why"]) == (f"'Asks' ({asks.thread}) asks", "Which cookie name?")
+    assert (second["what"], second["why"]) == (f"'Stuck' ({stuck.thread}) is blocked", "no access to staging")
+    (answer,) = first["options"]
+    assert (answer["method"], answer["params"]["thread_id"]) == ("thread.child.directive", asks.thread)
+    sent = root(answer["method"], **answer["params"] | {"directive": "The old one."})["directive"]["id"]
+    asks(REPORT, receipts=[{"directive_id": sent, "state": "applied"}])
+    assert [one["why"] for one in brief(root)["decisions"]] == ["no access to staging"]
+
+
+def test_with_children_at_work_and_nothing_ready_the_root_waits_for_them(
+    root: Actor, actor: Callable[..., Actor]
+) -> None:
+    child = at_work(actor, root)
+    (call,) = brief(root)["next_calls"]
+    assert (call["method"], call["params"]["thread_id"]) == ("thread.child.wait_status", child.thread)
+    assert root(call["method"], **call["params"], timeout_seconds=0)["timed_out"]
+
+
+def test_open_directives_are_told_with_their_times_expired_ones_once(
+    root: Actor, actor: Callable[..., Actor], clock: SteeredClock
+) -> None:
+    child, sister = at_work(actor, root), at_work(actor, root)
+    sent = root("thread.child.directive", thread_id=child.thread, directive="go", expires_seconds=60)["directive"]
+    kept = {name: sent[name] for name in ("created_at", "expires_at")}
+    (own,) = brief(child)["directives"]
+    assert own == {"id": sent["id"], "mode": "interrupt_patch", "state": "queued", **kept}
+    child(REPORT, receipts=[{"directive_id": sent["id"], "state": "delivered"}])
+    (told,) = brief(root)["directives"]
+    assert told.pop("delivered_at") and told == own | {"state": "delivered", "thread_id": child.thread}
+    assert "directives" not in brief(sister)
+    clock.advance(61)
+    registry.reconcile(root.world)
+    for one in (root, child):
+        assert [each["state"] for each in brief(one)["directives"]] == ["expired"]
+        assert "directives" not in brief(one)
+
+
+def test_a_person_who_looks_takes_no_news_away(
+    root: Actor, operator: Actor, actor: Callable[..., Actor], clock: SteeredClock
+) -> None:
+    child = at_work(actor, root)
+    root("thread.child.directive", thread_id=child.thread, directive="go", expires_seconds=60)
+    brief(root)
+    clock.advance(61)
+    for one in (operator, operator, root):
+        assert [each["state"] for each in brief(one)["directives"]] == ["expired"]
+
+
+@pytest.mark.parametrize("role", table.ROLES)
+def test_next_calls_name_only_what_the_role_may_call(root: Actor, actor: Callable[..., Actor], role: str) -> None:
+    child = at_work(actor, root, role=role)
+    for _ in range(2):
+        calls = brief(child)["next_calls"] + [
+            one for each in brief(child).get("decisions", []) for one in each["options"]
+        ]
+        assert calls and all(table.may_call(role, one["method"]) for one in calls)
+        root.case("one")
+    wanted = "case.begin" if role == table.WORKER else REPORT
+    assert [one["method"] for one in brief(child)["next_calls"]] == [wanted]
+
+
+def test_a_child_is_told_of_itself_alone(root: Actor, actor: Callable[..., Actor]) -> None:
+    mine, sister = at_work(actor, root), at_work(actor, root, title="Sister")
+    case = root.case("deploy")
+    sister("case.begin", case_id=case)
+    sister("step.check", case_id=case, step_title="deploy", result="blocked", evidence={"note": "no access"})
+    sister("lock.acquire", scope_type="file", scope_path="theirs.py")
+    mine("lock.acquire", scope_type="file", scope_path="mine.py")
+    sister(REPORT, question="May I?")
+    found = brief(mine)
+    assert found["thread"]["id"] == mine.thread
+    assert not {"children", "decisions", "inbox", "path"} & set(found)
+    assert [one["scope"] for one in found["leases"]] == ["mine.py (file)"]
+    assert [one["what"] for one in brief(sister)["decisions"]] == ["'deploy' is blocked"]
+    with pytest.raises(Forbidden):
+        brief(mine, thread_id=sister.thread)
+
+
+def test_a_small_budget_cuts_children_and_directives_before_what_decides(
+    root: Actor, actor: Callable[..., Actor]
+) -> None:
+    for number in range(4):
+        child = at_work(actor, root, title=f"Child {number} " + "x" * 60)
+        root("thread.child.directive", thread_id=child.thread, directive="go", mode="queue")
+        child(REPORT, progress=LONG[:2000])
+    child(REPORT, blocker="no access")
+    found = brief(root, token_budget=450)
+    assert tokens(found) <= 450 and found["decisions"][0]["why"] == "no access" and found["next_calls"]
+    assert found["omitted"]["directives"] == 4

@@ -190,7 +190,7 @@ def test_a_runner_that_ends_before_its_first_report_leaves_a_failed_thread_and_n
         family.spawn(ensure_tmux=tmux, title="Broken")
     (item,) = family.root("thread.child.list", include_root=False)["items"]
     assert (item["thread"]["status"], item["thread"]["reason"]) == ("failed", refused.value.message)
-    assert "ended before its first report" in refused.value.message
+    assert refused.value.message.endswith("ended before its first report, expected one: the library is gone")
     assert refused.value.details["thread_id"] == item["thread"]["id"]
     assert "the library is gone" in refused.value.details["last_line"]
     assert working_for(repo) == []
