@@ -53,7 +53,8 @@ def caller_for(world: "World", seat: Seat, method: "Method", want: Params, resol
     session_id = named or seat.default_session
     if session_id is None and _wants_session(want):
         session_id = _by_folder(world, seat, method)
-    if session_id and seat.kind == "operator" and not world.live.held(session_id):
+    works = seat.kind == "operator" and method.kind != "read"  # who only looks proves nobody alive
+    if session_id and works and not world.live.held(session_id):
         world.live.renew(session_id)
     return describe(world, seat, session_id)
 

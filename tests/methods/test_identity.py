@@ -129,6 +129,7 @@ BESIDE = {
 }
 # Reading tasks and locks is open across sessions; a claim that another has is told as such.
 OPEN = {("task.list", "session_id"), ("task.ready", "session_id"), ("lock.list", "session_id")}
+OPEN |= {("conflict.forecast", "worktree_ids")}
 READS = {("task.get", "task_id"), ("task.list", "parent_id"), ("task.list", "under"), ("task.ready", "under")}
 CLAIMED = {("case.begin", "case_id")}
 
@@ -272,6 +273,22 @@ def test_a_child_adopts_no_session_and_gives_it_no_sign_of_life(root: Actor, act
     assert one.seat.sessions == []
     assert not one.world.live.held(root.session) and one.world.live.beat(root.session) == beat
     assert one.world.live.beat(thread.id) is not None  # its report is its own sign of life
+
+
+def test_a_person_who_only_looks_gives_a_session_no_sign_of_life(root: Actor, operator: Actor) -> None:
+    root.close()
+    beat = operator.world.live.beat(root.session)
+    for name in ("session.list", "session.context", "resume.next", "task.list"):
+        operator(name)
+    assert operator.world.live.beat(root.session) == beat
+    operator("task.create", level="epic", title="x")
+    assert operator.world.live.beat(root.session) != beat
+
+
+def test_a_message_goes_to_the_root_or_the_parent_only(town: Town) -> None:
+    for thread_id in town.foreign["thr"]:
+        found = refusal(town.me, "inbox.send", receiver_thread_id=thread_id, message="x")
+        assert isinstance(found, Forbidden) == (thread_id != town.root.thread), (thread_id, found)
 
 
 def test_a_childs_brief_tells_of_itself_and_offers_only_what_it_may_call(town: Town, actor: Any) -> None:
