@@ -5,11 +5,12 @@ import queue
 import random
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from codestrator.errors import CodestratorError, External, Forbidden, UnreadableState
+from codestrator.errors import CodestratorError, External, Forbidden, UnreadableState, WrongState
 
 if TYPE_CHECKING:
     from codestrator.runner.agent import Agent, AgentSettings, Events
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 BAD_START, FENCED_OFF, UNREADABLE = 2, 4, 7
 START_RESTS = (0.5, 1.0, 2.0)
 SOON_SECONDS = 8.0
+FIRST_CALLS = ("thread.child.report", "thread.directive.list", "inbox.pending", "work.brief")
 
 
 def run(folder: Path, thread_id: str) -> int:
@@ -35,7 +37,7 @@ def run(folder: Path, thread_id: str) -> int:
             return _drive(channel)
         finally:
             channel.close()
-    except Forbidden as error:
+    except (Forbidden, WrongState) as error:  # its thread is over, or no longer its own
         return _refuse(error.message, FENCED_OFF)
     except UnreadableState as error:
         return _refuse(error.message, UNREADABLE)
@@ -68,8 +70,17 @@ def _up(kind: str, settings: "AgentSettings", events: "Events") -> "Agent":
             time.sleep(rests.pop(0))
 
 
+def _warm() -> None:
+    """Load what the first report needs, while the agent comes up."""
+    from codestrator import registry
+    from codestrator.runner import driver  # noqa: F401
+
+    for method in FIRST_CALLS:
+        registry.handler(method)
+
+
 def _drive(channel: "Channel") -> int:
-    from codestrator.runner.driver import Driver, Signalled
+    from codestrator.runner.channel import Signalled
     from codestrator.runner.show import Screen
     from codestrator.runner.work import Work
 
@@ -88,11 +99,14 @@ def _drive(channel: "Channel") -> int:
             because=work.thread.resolved_because,
         )
         os.chdir(channel.file.folder)
+        threading.Thread(target=_warm, name="warm", daemon=True).start()
         agent = _up(channel.file.runner_kind, work.settings(), events)
     except (CodestratorError, OSError) as error:
         message = error.message if isinstance(error, CodestratorError) else str(error)
         channel.report(status="failed", final_message=message[:8000], exit_status=BAD_START)
         return _refuse(message, BAD_START)
+    from codestrator.runner.driver import Driver
+
     try:
         return Driver(channel, work, agent, events, screen).run()
     finally:

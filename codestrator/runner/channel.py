@@ -24,6 +24,12 @@ class Moved(NamedTuple):
     """The state has moved, or it is time to report."""
 
 
+class Signalled(NamedTuple):
+    """The runner was told to end by a signal."""
+
+    number: int
+
+
 class Channel:
     """One child's calls, by its own seat."""
 

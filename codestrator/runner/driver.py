@@ -12,7 +12,7 @@ from codestrator.errors import CodestratorError
 from codestrator.records import SESSION_ENDED, THREAD_ENDED, Session, Thread
 from codestrator.runner import prompt
 from codestrator.runner.agent import Agent, Events, Gone, Said, Tokens, TurnEnded, TurnStarted
-from codestrator.runner.channel import Channel, Moved
+from codestrator.runner.channel import Channel, Moved, Signalled
 from codestrator.runner.post import Post, Words
 from codestrator.runner.show import Screen
 from codestrator.runner.work import Work
@@ -34,12 +34,6 @@ class Limits(NamedTuple):
 
 
 USUAL = Limits()
-
-
-class Signalled(NamedTuple):
-    """The runner was told to end by a signal."""
-
-    number: int
 
 
 class End(NamedTuple):
@@ -106,6 +100,9 @@ class Driver:
             event = self._next(0.1)
             if isinstance(event, Signalled):
                 self._guarded(partial(self._handle, event))
+        if old and self.channel.world.live.held(old) and self.status is None:
+            # Whoever was to stop it died before it could.
+            self._guarded(lambda: self._finish("failed", f"'{old}', which it stands in for, did not end", FAILED))
 
     def _next(self, seconds: float) -> Any:
         if self.again_at is not None:

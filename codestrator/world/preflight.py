@@ -74,6 +74,24 @@ def check(
     return found
 
 
+def settings_seen(program: Sequence[str], environment: Mapping[str, str]) -> tuple[Any, ...]:
+    """What changes when Codex or its configuration does."""
+    return tuple(_stamp(Path(one)) for one in (program[0], _config(environment)))
+
+
+def _stamp(place: Path) -> tuple[int, int, int] | None:
+    try:
+        seen = place.stat()
+    except OSError:
+        return None
+    return seen.st_mtime_ns, seen.st_size, seen.st_ino
+
+
+def _config(environment: Mapping[str, str]) -> Path:
+    home = environment.get("CODEX_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".codex")
+    return Path(home) / "config.toml"
+
+
 def writable_roots(folder: Path, common_dir: Path) -> list[str]:
     """What a child must be able to write besides its folder to commit there: the git directories of its worktree."""
     return list(dict.fromkeys([str(common_dir), str(git_dir(folder, common_dir))]))
@@ -95,8 +113,7 @@ def _program(command: Sequence[str], environment: Mapping[str, str]) -> Finding:
 
 def _trust(folder: Path, common_dir: Path, environment: Mapping[str, str]) -> Finding:
     """Codex reads a project's own configuration and hooks only if the user has trusted it."""
-    home = environment.get("CODEX_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".codex")
-    config = Path(home) / "config.toml"
+    config = _config(environment)
     main = common_dir.parent if common_dir.name == ".git" else common_dir
     expected = f"trust_level = \"trusted\" for the project '{main}' in '{config}'"
     try:

@@ -21,6 +21,8 @@ MARK = "CODESTRATOR_THREAD_ID"
 # What tells a program of the terminal or the tmux pane that another one sits in.
 OF_A_TERMINAL = ("TMUX", "TMUX_PANE", "TERM", "COLUMNS", "LINES", "STY", "WINDOW", "OLDPWD", "PWD", "_", "SHLVL")
 LOOK_SECONDS = 0.05
+# That a child can work in a folder is proved anew after so long, or when Codex or its settings have changed.
+PROVED_SECONDS = 60
 _started: list["subprocess.Popen[bytes]"] = []  # detached runners outlive the call that started them
 
 
@@ -28,6 +30,7 @@ class LocalRunners:
     def __init__(self, repo: Path, common_dir: Path) -> None:
         self._repo = repo
         self._common_dir = common_dir
+        self._proved: dict[Any, tuple[float, list[dict[str, Any]]]] = {}
 
     def environment(self) -> dict[str, str]:
         left_out = (*LOCAL, *OF_A_TERMINAL)
@@ -62,7 +65,13 @@ class LocalRunners:
     def check(self, program: Sequence[str], folder: Path) -> list[dict[str, Any]]:
         from codestrator.world import preflight
 
-        return preflight.check(program, folder, self._common_dir, self.environment())
+        environment = self.environment()
+        key = (tuple(program), folder, preflight.settings_seen(program, environment))
+        at, found = self._proved.get(key, (0.0, []))
+        if not found or time.monotonic() - at > PROVED_SECONDS:
+            found = preflight.check(program, folder, self._common_dir, environment)
+            self._proved = {key: (time.monotonic(), found)} if all(one["status"] == "ok" for one in found) else {}
+        return found
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-P", "-m", "codestrator", "--repo", str(self._repo), *words]

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import edges, lists, store
+from tests.bench import children, edges, lists, store
 from tests.bench.measure import Row
 
 BENCHES: dict[str, Callable[[Path], list[Row]]] = {
@@ -20,6 +20,7 @@ BENCHES: dict[str, Callable[[Path], list[Row]]] = {
     "server": edges.server,
     "memory": edges.memory,
     "lists": lists.task_list,
+    "children": children.children,
 }
 
 

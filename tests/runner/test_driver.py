@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from codestrator.runner.agent import Gone, TurnEnded
-from codestrator.runner.driver import Signalled
+from codestrator.runner.channel import Signalled
 from tests.actors import Actor, SteeredClock
 from tests.runner.player import QUICK, Kid, Move, done, failed
 
