@@ -37,6 +37,7 @@ class ThreadFile(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     prompt: str | None = None
     override: dict[str, Any] = {}
+    spawner: tuple[int, str] | None = None  # the process that is to start the runner, and its start
 
 
 class Told(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -126,6 +126,7 @@ def write_file(flow: Flow, order: Order, thread: Thread, token: str) -> None:
         environment=flow.world.runners.environment(),
         prompt=order.want.initial_prompt,
         override=order.want.agent_override or {},
+        spawner=flow.world.process_identity(),
     )
     try:
         threadfiles.write(flow.world.files, found)

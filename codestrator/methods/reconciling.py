@@ -1,13 +1,14 @@
 """Children whose runner is gone without a word: their state is made true, and what they left running is ended."""
 
+from codestrator import threadfiles
 from codestrator.calls import Flow, Tx
 from codestrator.clock import parse
 from codestrator.errors import CodestratorError
 from codestrator.methods import children, letters, stopping
 from codestrator.records import THREAD_ENDED, Session, Thread
 
-# A runner that was started has so long to take its thread's lock.
-START_SECONDS = 45
+# A runner has so long to take its thread's lock; looked for every 20 s, the state is true within a minute.
+START_SECONDS = 35
 FORCE_SECONDS = 2.0
 
 
@@ -15,10 +16,16 @@ def reconcile(flow: Flow) -> list[str]:
     """Settle each child of this machine whose runner is gone, and directives that are late; the threads settled."""
     tx = flow.read()
     gone = [row.id for row in tx.rows(Thread) if _may_be_gone(tx, row) and vanished(flow, tx.require(Thread, row.id))]
+    hindered: CodestratorError | None = None
     for thread_id in gone:
-        settle(flow, thread_id)
+        try:
+            settle(flow, thread_id)
+        except CodestratorError as error:  # of one; the others are not to wait for it
+            hindered = error
     if letters.late(flow.read()):
         flow.transact(letters.expire)
+    if hindered is not None:
+        raise hindered
     return gone
 
 
@@ -40,7 +47,18 @@ def vanished(flow: Flow, thread: Thread) -> bool:
         return True
     if thread.status == "planned" and thread.log_file_path is not None:
         return _lost_its_pane(flow, thread)  # it was asked for without an agent, and waits
+    if thread.status == "planned" and _abandoned(flow, thread):
+        return True
     return (tx.now.at - parse(thread.updated_at or thread.created_at)).total_seconds() >= START_SECONDS
+
+
+def _abandoned(flow: Flow, thread: Thread) -> bool:
+    """Whether the process that was to start its runner died before it did."""
+    try:
+        spawner = threadfiles.find(flow.world.files, thread.id).spawner
+    except CodestratorError:
+        return False  # not written yet: its age decides
+    return spawner is not None and not flow.world.process_alive(*spawner)
 
 
 def _lost_its_pane(flow: Flow, thread: Thread) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from codestrator import registry
-from codestrator.records import THREAD_ENDED
+from codestrator.records import THREAD_ENDED, Thread
 from codestrator.world import processes
 from tests.actors import Actor
 from tests.conftest import ended, git
@@ -93,6 +93,11 @@ class Brood:
                 found: Json = item["thread"]
                 return found
         raise AssertionError(f"no {thread}")
+
+    def published(self) -> list[Thread]:
+        """The children as the state has them, read past every server."""
+        tx = self.root.world.store.read()
+        return [tx.require(Thread, row.id) for row in tx.rows(Thread) if row.parent_thread_id]
 
     def until(self, look: Callable[[], T], seconds: float = TRUE_SECONDS) -> T:
         """What the look finds, as soon as it finds something; asked when the state moves, or after a moment."""

@@ -1,10 +1,13 @@
 """`kill -9` of each process while two children work: states become true, nothing is left, the work goes on."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from codestrator.records import Thread
 from tests.conftest import git
 from tests.journeys.brood import Brood, Served, brood_of, kill
 
@@ -90,10 +93,7 @@ def test_the_roots_server_is_killed(served: Brood) -> None:
     struck, case = served.at_work("struck")
     spared, _ = served.at_work("spared")
     before = served.standing(spared)
-    root = served.root
-    assert isinstance(root, Served)
-    kill(root.wire.process.pid)
-    root.wire.finish()
+    root = killed_server(served)
     kill(served.runner(struck))  # while nobody looks
     root.serve(root.path)
     brief = root("work.brief")
@@ -107,3 +107,47 @@ def test_the_roots_server_is_killed(served: Brood) -> None:
     (found,) = served.settled(spared)  # no call but the look at it: the new server does it by itself
     assert found["status"] == "failed"
     assert served.nothing_runs(spared)
+
+
+def killed_server(served: Brood) -> Served:
+    """The root whose server is killed."""
+    root = served.root
+    assert isinstance(root, Served)
+    kill(root.wire.process.pid)
+    root.wire.finish()
+    return root
+
+
+def test_the_roots_server_is_killed_while_a_child_is_spawned(served: Brood) -> None:
+    root = served.root
+    assert isinstance(root, Served)
+    root.wire.begin("thread.child.spawn", title="never", launch_command="sleep 300")
+    (planned,) = served.until(served.published)
+    served.children.append(planned.id)
+    killed_server(served)
+    root.serve(root.path)
+    assert root("work.brief")["session"]["id"] == root.session
+    (found,) = served.settled(planned.id)
+    assert found["status"] in ("cancelled", "failed") and found["reason"]
+    assert served.nothing_runs(planned.id)
+
+
+def test_the_roots_server_is_killed_while_a_child_is_started_anew(served: Brood) -> None:
+    old, _ = served.at_work("old")
+    root = served.root
+    assert isinstance(root, Served)
+    before = served.standing(old)
+    root.wire.begin("thread.child.directive", thread_id=old, directive="begin anew", mode="restart")
+    new = served.until(
+        lambda: [one.id for one in served.published() if (one.replaces_thread_id, one.status) == (old, "initializing")]
+    )[0]
+    served.children.append(new)
+    os.kill(root.wire.process.pid, signal.SIGSTOP)  # before it can stop the old one
+    served.until(lambda: served.root.world.store.read().require(Thread, new).status == "running")
+    killed_server(served)
+    root.serve(root.path)
+    assert root("work.brief")["session"]["id"] == root.session
+    (found,) = served.settled(new)
+    assert found["status"] == "failed" and old in found["reason"]
+    assert served.nothing_runs(new)
+    assert served.standing(old) == before and served.seen(old)["status"] == "running"

@@ -139,7 +139,7 @@ def test_a_child_of_another_machine_is_left_alone(root: Actor, clock: SteeredClo
 
 def test_a_spawn_that_was_broken_off_is_cancelled_when_it_is_old(root: Actor, clock: SteeredClock) -> None:
     one = record(root, status="planned")
-    clock.advance(40)
+    clock.advance(30)
     with unchanged(root):
         registry.reconcile(root.world)
     clock.advance(10)
