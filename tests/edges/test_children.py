@@ -248,3 +248,21 @@ def test_a_shell_in_a_live_childs_worktree_stays_a_bystander_wherever_it_points(
     assert result(run(*words, at=root.path))["task"]["level"] == "epic"
     root.world.live.leave(thread.id)
     assert result(run(*words, at=folder))["task"]["level"] == "epic"
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"), [("open", "open to others"), ("ended", "is 'failed'"), ("gone", "cannot be")]
+)
+def test_a_runner_without_a_good_file_or_a_thread_that_lives_is_fenced_off(
+    fault: str, says: str, run: Run, root: Actor
+) -> None:
+    thread, place = crew.lettered(root)
+    if fault == "open":
+        place.chmod(0o604)
+    elif fault == "gone":
+        place.unlink()
+    else:
+        crew.put(root, root.world.store.read().require(Thread, thread.id).but(status="failed"))
+    with unchanged(root):
+        done = run("runner", thread.id)
+    assert done.returncode == 4 and says in done.stderr and done.stdout == ""
