@@ -31,5 +31,6 @@ class Screen:
                 self.line("┃", f"{name.replace('_', ' '):<10} {text.one_line(value)}")
 
     def trouble(self, words: str) -> None:
-        print(f"codestrator runner: {text.one_line(words)}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            print(f"codestrator runner: {text.one_line(words)}", file=sys.stderr, flush=True)
         self.line("✗", words)

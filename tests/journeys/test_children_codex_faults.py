@@ -1,10 +1,14 @@
 """Children that are real Codexes: each of their processes is killed at work, and their models are out of order."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+import codestrator
+from codestrator.errors import External
 from tests.conftest import git
 from tests.journeys.brood import Brood, brood_of, kill
 from tests.journeys.codex_crew import Models, case_of, codex_home, ours, returned, run
@@ -148,3 +152,20 @@ def test_a_model_out_of_order_ends_its_child_with_the_reason(
         assert (found["status"], found["exit_status"]) == ("failed", 1)
         assert words[thread] in found["reason"]
         assert crew.nothing_runs(thread)
+
+
+def test_a_broken_role_file_ends_the_spawn_with_its_name(
+    crew: CodexBrood, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("agents.mcp", reason="needs the Agents SDK: pip install 'codestrator[agents]'")
+    package = Path(codestrator.__file__).parent
+    shutil.copytree(package, tmp_path / "broken" / "codestrator", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "broken" / "codestrator" / "agents" / "agents-sdk" / "worker.yaml").write_text("role: [worker\n")
+    paths = [str(tmp_path / "broken"), os.environ["PYTHONPATH"]]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))  # of the runner alone
+    with pytest.raises(External, match=r"worker\.yaml") as refused:
+        crew.spawn(title="misled", codex_command=crew.codex)
+    (found,) = crew.published()
+    assert (found.status, found.resolved_runner_kind) == ("failed", "agents_sdk_codex_mcp")
+    assert "worker.yaml" in (found.reason or "") and refused.value.hint
+    assert crew.nothing_runs(found.id)

@@ -32,11 +32,20 @@ def kill_tmux(brood: Brood, thread: str) -> None:
     kill(int(brood.tmux("display-message", "-p", "#{pid}")))
 
 
+def kill_runner_and_keeper(brood: Brood, thread: str) -> None:
+    """As a system short of memory does: neither is left to end what the program began."""
+    runner = brood.runner(thread)
+    os.kill(runner, signal.SIGSTOP)
+    kill(brood.keeper(thread))
+    kill(runner)
+
+
 KILLS: dict[str, Callable[[Brood, str], None]] = {
     "runner": lambda brood, thread: kill(brood.runner(thread)),
     "keeper": lambda brood, thread: kill(brood.keeper(thread)),
     "program": lambda brood, thread: kill(brood.program(thread)),
     "pane": kill_pane,
+    "runner and keeper": kill_runner_and_keeper,
 }
 
 
