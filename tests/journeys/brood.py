@@ -8,8 +8,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 from codestrator import registry
 from codestrator.records import THREAD_ENDED, Thread
@@ -170,6 +173,37 @@ def kill(pid: int) -> None:
     """Kill and see it die."""
     processes.send(pid, signal.SIGKILL)
     assert ended(pid)
+
+
+def hostile(place: str) -> str:
+    """Words that make a file where anything takes them for more than words."""
+    forms = ("$(touch${{IFS}}{0}1)", "`touch${{IFS}}{0}2`", "#(touch${{IFS}}{0}3)", "';touch${{IFS}}{0}4;'")
+    return "".join(forms).format(place)
+
+
+def hostile_repo(place: Path, branch: str) -> Path:
+    """A repository in a folder of such a name."""
+    folder = place / "a b" / hostile("trapped")
+    folder.mkdir(parents=True)
+    git("init", "-q", "-b", branch, at=folder)
+    git("commit", "-q", "--allow-empty", "-m", "first", at=folder)
+    return folder
+
+
+@contextmanager
+def full_disk(place: Path) -> Iterator[None]:
+    """A disk of 64 KiB at that place with no byte left; skips where none can be mounted."""
+    place.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)], capture_output=True)
+    if done.returncode:
+        pytest.skip(f"needs to mount a small disk: {done.stderr.decode(errors='replace')[:100]}")
+    try:
+        with suppress(OSError), (place / "fill").open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def brood_of(repo: Path, make: Callable[[Path], Actor] = Actor, kind: type[Brood] = Brood) -> Iterator[Brood]:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import codestrator
 from codestrator.errors import External
 from tests.conftest import git
-from tests.journeys.brood import Brood, brood_of, kill
+from tests.journeys.brood import Brood, brood_of, full_disk, hostile, hostile_repo, kill
 from tests.journeys.codex_crew import Models, case_of, codex_home, ours, returned, run
 from tests.runner.codexes import need_sandbox, real_codex
 from tests.scripted_model import Json, Step, fail, outputs, say, silence
@@ -93,23 +94,39 @@ class CodexBrood(Brood):
         return str(found["thread"]["id"])
 
 
-@pytest.fixture
-def crew(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodexBrood]:
-    codex = real_codex()
-    need_sandbox(codex)
-    scripts: dict[str, Sequence[Step]] = {
+SCRIPTS: dict[str, Sequence[Step]] = (
+    {
         "first": (*FIRST, *GO_ON),
         "second": (*FIRST, *GO_ON, *GO_ON),  # without its tools all it can do is end the turn
         "third": (FIRST[0], *GO_ON),
+        "whole": (*FIRST[:-1], *GO_ON),
     }
-    scripts |= {name: [step] * 99 for name, (step, _) in TROUBLE.items()}
-    with Models(**scripts) as models:
-        for name, value in codex_home(tmp_path / "codex", models.url, repo).items():
-            monkeypatch.setenv(name, value)
-        for brood in brood_of(repo, kind=CodexBrood):
+    | {name: [step] * 99 for name, (step, _) in TROUBLE.items()}
+)
+Make = Callable[[Path], CodexBrood]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Make a crew in a repository."""
+    codex = real_codex()
+    need_sandbox(codex)
+    with Models(**SCRIPTS) as models, ExitStack() as ends:
+
+        def one(repo: Path) -> CodexBrood:
+            for name, value in codex_home(tmp_path / "codex", models.url, repo).items():
+                monkeypatch.setenv(name, value)
+            brood = ends.enter_context(contextmanager(brood_of)(repo, kind=CodexBrood))
             assert isinstance(brood, CodexBrood)
             brood.codex = codex
-            yield brood
+            return brood
+
+        yield one
+
+
+@pytest.fixture
+def crew(make: Make, repo: Path) -> CodexBrood:
+    return make(repo)
 
 
 def test_codex_is_killed_or_its_server_of_ours_and_both_children_finish(crew: CodexBrood) -> None:
@@ -169,3 +186,11 @@ def test_a_broken_role_file_ends_the_spawn_with_its_name(
     assert (found.status, found.resolved_runner_kind) == ("failed", "agents_sdk_codex_mcp")
     assert "worker.yaml" in (found.reason or "") and refused.value.hint
     assert crew.nothing_runs(found.id)
+
+
+def test_neither_a_hostile_place_nor_a_full_disk_for_its_log_stops_codex(make: Make, tmp_path: Path) -> None:
+    crew = make(hostile_repo(tmp_path, "main"))
+    case = crew.root.case("one", "two")
+    with full_disk(crew.root.world.files.root / "logs"):
+        crew.finished(crew.codex_child("whole", title=hostile("trapped"), scope_case_ids=[case]), case)
+    assert [one for one in tmp_path.rglob("trapped?") if one.is_file()] == []

@@ -14,8 +14,7 @@ import pytest
 
 from codestrator.errors import CodestratorError, Forbidden, InvalidParams
 from tests.actors import Actor, unchanged
-from tests.conftest import git
-from tests.journeys.brood import Brood, brood_of, kill
+from tests.journeys.brood import Brood, brood_of, full_disk, hostile, hostile_repo, kill
 
 pytestmark = [pytest.mark.slow, pytest.mark.tmux, pytest.mark.timeout(300)]
 ESCAPES = "\x1b]0;renamed\x07\x1b[2J#{pane_pid}#[fg=red]\u202e"
@@ -24,12 +23,6 @@ ESCAPES = "\x1b]0;renamed\x07\x1b[2J#{pane_pid}#[fg=red]\u202e"
 @pytest.fixture
 def brood(repo: Path) -> Iterator[Brood]:
     yield from brood_of(repo)
-
-
-def hostile(place: str) -> str:
-    """Words that make a file where anything takes them for more than words."""
-    forms = ("$(touch${{IFS}}{0}1)", "`touch${{IFS}}{0}2`", "#(touch${{IFS}}{0}3)", "';touch${{IFS}}{0}4;'")
-    return "".join(forms).format(place)
 
 
 @pytest.fixture
@@ -43,11 +36,7 @@ def words() -> Iterator[str]:
 @pytest.fixture
 def among_hostile(tmp_path: Path, words: str) -> Iterator[Brood]:
     """A root in a repository whose folder and branches have such names."""
-    place = tmp_path / "a b" / hostile("trapped")
-    place.mkdir(parents=True)
-    git("init", "-q", "-b", f"main{words}", at=place)
-    git("commit", "-q", "--allow-empty", "-m", "first", at=place)
-    yield from brood_of(place)
+    yield from brood_of(hostile_repo(tmp_path, f"main{words}"))
     assert [one for one in tmp_path.rglob("trapped?") if one.is_file()] == []
 
 
@@ -142,38 +131,22 @@ def test_tmux_is_killed_while_a_child_is_spawned(brood: Brood, seen: str) -> Non
     assert brood.seen(again)["status"] == "running"
 
 
-@pytest.fixture
-def full_disk(brood: Brood) -> Iterator[Path]:
-    """A disk of 64 KiB for the logs of children, with no byte left."""
-    place = brood.root.world.files.root / "logs"
-    place.mkdir(parents=True, exist_ok=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"needs to mount a small disk: {mounted.stderr.decode()[:100]}")
-    try:
-        with suppress(OSError), (place / "fill").open("wb", buffering=0) as file:
-            while True:
-                file.write(b"x" * 4096)
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 @pytest.mark.parametrize("pane", [True, False], ids=["pane", "detached"])
 def test_a_full_disk_for_the_log_does_not_stop_a_child(
-    brood: Brood, full_disk: Path, pane: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    brood: Brood, pane: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = brood.root.case("one", "two")
     silent = f"( {brood.labour(case, None)} ) >/dev/null 2>&1"  # its own words are its own trouble
-    with monkeypatch.context() as here:
-        if not pane:
-            here.setenv("PATH", str(without_tmux(tmp_path / "bin")))
-        found = brood.spawn(title="no room", scope_case_ids=[case], launch_command=silent, ensure_tmux=pane)
-    assert found["tmux"]["ready_check"] == ("ready" if pane else "detached")
-    thread = found["thread"]["id"]
-    done = brood.root("thread.child.wait_status", thread_id=thread, target_statuses=["completed"])
-    assert done["achieved_status"] == "completed", brood.seen(thread)
-    assert brood.nothing_runs(thread)
+    with full_disk(brood.root.world.files.root / "logs"):
+        with monkeypatch.context() as here:
+            if not pane:
+                here.setenv("PATH", str(without_tmux(tmp_path / "bin")))
+            found = brood.spawn(title="no room", scope_case_ids=[case], launch_command=silent, ensure_tmux=pane)
+        assert found["tmux"]["ready_check"] == ("ready" if pane else "detached")
+        thread = found["thread"]["id"]
+        done = brood.root("thread.child.wait_status", thread_id=thread, target_statuses=["completed"])
+        assert done["achieved_status"] == "completed", brood.seen(thread)
+        assert brood.nothing_runs(thread)
 
 
 def without_tmux(place: Path) -> Path:
