@@ -183,7 +183,8 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
 def test_a_runner_that_ends_before_its_first_report_leaves_a_failed_thread_and_nothing_else(
     family: Family, desk: Desk, repo: Path, request: pytest.FixtureRequest, tmp_path: Path, tmux: bool
 ) -> None:
-    broken(tmp_path, request.getfixturevalue("monkeypatch"), "echo the library is gone >&2; exit 3")
+    # Of what a program says in its last moment tmux may lose some.
+    broken(tmp_path, request.getfixturevalue("monkeypatch"), "echo the library is gone >&2; sleep 0.3; exit 3")
     if not tmux:
         request.getfixturevalue("without_tmux")
     with pytest.raises(External) as refused:
