@@ -108,23 +108,27 @@ def _by_folder(world: "World", seat: Seat, method: "Method") -> str | None:
     if seat.kind == "root" and method.name not in ADOPT_BY_FOLDER:
         return None
     tx = _look(world, seat)
-    free = [one for one in sessions_at(tx, world.cwd) if seat.kind != "root" or not world.live.held(one)]
+    by_root = seat.kind == "root"
+    found = _sessions_at(tx, world.cwd, of_roots=by_root)
+    free = [one for one in found if not (by_root and world.live.held(one))]
     if len(free) != 1:
         return None
-    if seat.kind == "root":
+    if by_root:
         if not world.live.take(free[0]):
             return None
         seat.take(free[0])
     return free[0]
 
 
-def sessions_at(tx: Tx, folder: Path) -> list[str]:
-    """The sessions, not ended, of this machine that have a worktree which contains the folder."""
+def _sessions_at(tx: Tx, folder: Path, *, of_roots: bool) -> list[str]:
+    """The sessions, not ended, of this machine that have a worktree, or their root, which contains the folder."""
     found: dict[str, Any] = {}
     for worktree in tx.found(Worktree, status="active"):
         place = worktree.places.get(tx.machine)
         if worktree.owner_session_id and place and place.path and _within(folder, tx, place.path):
             session = tx.get(Session, worktree.owner_session_id)
+            if of_roots and session and session.session_root_worktree_id != worktree.id:
+                continue
             if session and session.status not in SESSION_ENDED and session.machine == tx.machine:
                 found[session.id] = True
     return list(found)

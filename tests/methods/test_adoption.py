@@ -63,6 +63,15 @@ def test_the_folder_names_the_session_for_the_brief(root: Actor, actor: Callable
     assert one.seat.owns(root.session)
 
 
+def test_the_folder_of_a_childs_worktree_adopts_nothing(root: Actor, actor: Callable[..., Actor]) -> None:
+    """A server that a child's agent starts there, without marks or file, must not become the root."""
+    place = root("worktree.spawn", slug="kid")["worktree"]["path"]
+    root.close()
+    one = actor(folder=root.world.repo / place)
+    assert "session" not in one("work.brief")
+    assert one.seat.default_session is None and not one.world.live.held(root.session)
+
+
 def test_the_folder_of_a_live_session_adopts_nothing(root: Actor, actor: Callable[..., Actor]) -> None:
     one = actor(folder=root.path)
     one("work.brief")
