@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from codestrator.records import Thread
+from codestrator.world import processes
 from tests.conftest import git
 from tests.journeys.brood import Brood, Served, brood_of, kill
 
@@ -160,3 +161,28 @@ def test_the_roots_server_is_killed_while_a_child_is_started_anew(served: Brood)
     assert found["status"] == "failed" and old in found["reason"]
     assert served.nothing_runs(new)
     assert served.standing(old) == before and served.seen(old)["status"] == "running"
+
+
+def test_everything_is_killed_at_once_and_the_root_itself_goes_on(served: Brood) -> None:
+    both = [served.at_work("first"), served.at_work("second")]
+    tmux = int(served.tmux("display-message", "-p", "#{pid}"))
+    everything = [tmux, *(pid for thread, _ in both for pid in served.processes(thread))]
+    for pid in everything:  # none is to see another one die
+        processes.send(pid, signal.SIGSTOP)
+    root = killed_server(served)
+    for pid in everything:
+        kill(pid)
+    root.serve(root.path)
+    assert root("work.brief")["session"]["id"] == root.session
+    for found in served.settled(*(thread for thread, _ in both)):
+        assert found["status"] == "failed" and found["reason"]
+    for thread, case in both:
+        assert served.nothing_runs(thread)
+        nothing_is_lost(served, thread, case)
+    _, case = both[0]
+    root("case.begin", case_id=case)
+    step = root("work.brief")["next_step"]
+    assert step["title"] == "two"
+    root("step.check", step_id=step["id"], result="pass", evidence={"command": "true", "exit_status": 0})
+    root("case.complete", case_id=case)
+    assert root("task.get", task_id=case)["task"]["status"] == "done"
