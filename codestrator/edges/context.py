@@ -137,7 +137,7 @@ class Context:
             os.write(2, text.encode("utf-8", "backslashreplace"))
         return Internal(
             f"'{self.method or 'command'}' met something unforeseen ({type(error).__name__}), nothing was published",
-            hint="Read the report and send it to the project.",
+            hint=f"Read the report ({place}) and send it to the project.",
             report=place,
         )
 

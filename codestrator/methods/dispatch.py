@@ -19,8 +19,8 @@ def call(method: str, params: dict[str, Any], why: str) -> dict[str, Any]:
 
 
 def of_session(tx: Tx, session: Session) -> list[Thread]:
-    """The children of a session, those that live first, then by age."""
-    found = [one for one in tx.found(Thread, session_id=session.id) if one.id != session.root_thread_id]
+    """The children of a session, those that live first, then by age; no root that made way for a resumed one."""
+    found = [one for one in tx.found(Thread, session_id=session.id) if one.parent_thread_id]
     return sorted(found, key=lambda one: (one.status in THREAD_ENDED, one.created_at, one.id))
 
 

@@ -151,6 +151,7 @@ def _transfer(flow: Flow, tx: Tx, mine: Session, target: Session, reason: str | 
             root_thread_id=target.root_thread_id,
             session_root_worktree_id=target.session_root_worktree_id,
             tmux_session_name=target.tmux_session_name,
+            user_request=mine.user_request or target.user_request,
             resumed_from=target.id,
         )
     )

@@ -241,3 +241,5 @@ def test_something_unforeseen_is_reported_in_a_file_and_told_as_internal(
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "internal"
     assert "the cause" in Path(error["details"]["report"]).read_text(encoding="utf-8")
+    assert cli.run(["task", "list"]) == 1
+    assert str(Path(error["details"]["report"]).parent) in capsys.readouterr().err

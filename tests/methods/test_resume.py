@@ -126,6 +126,16 @@ def test_the_requesters_own_thread_ends(left: Actor, actor: Callable[..., Actor]
     assert thread.status == "stopped" and left.thread in str(thread.reason)
 
 
+def test_where_was_i_has_the_request_and_the_children_of_the_one_before(
+    left: Actor, actor: Callable[..., Actor]
+) -> None:
+    mine = resuming(actor)
+    attach(mine, left)
+    found = mine("work.brief")
+    assert found["session"]["user_request"] == "Fix the login timeout"
+    assert "children" not in found  # the thread that the requester had for a moment is none
+
+
 def test_attaching_again_gives_the_same_answer(left: Actor, actor: Callable[..., Actor]) -> None:
     one = resuming(actor)
     first = attach(one, left)
