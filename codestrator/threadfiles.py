@@ -36,6 +36,7 @@ class ThreadFile(msgspec.Struct, frozen=True, kw_only=True):
     program: list[str] = []
     environment: dict[str, str] = {}
     prompt: str | None = None
+    guide_path: str | None = None
     override: dict[str, Any] = {}
     spawner: tuple[int, str] | None = None  # the process that is to start the runner, and its start
 

@@ -125,6 +125,7 @@ def write_file(flow: Flow, order: Order, thread: Thread, token: str) -> None:
         program=order.program,
         environment=flow.world.runners.environment(),
         prompt=order.want.initial_prompt,
+        guide_path=order.want.agent_guide_path,
         override=order.want.agent_override or {},
         spawner=flow.world.process_identity(),
     )

@@ -321,5 +321,5 @@ class Driver:
         for one in self.channel.call("lock.list", session_id=thread.session_id)["items"]:
             if one.get("holder", {}).get("thread_id") == thread.id:
                 self.channel.call("lock.release", lock_id=one["id"])
-        if self.work.worktree and world.worktrees.changes(self.work.settings().folder):
+        if self.work.worktree and world.worktrees.changes(self.work.folder):
             self.channel.call("work.checkpoint", summary=f"left by {thread.id} at its end")

@@ -1,6 +1,5 @@
 """A child's work as its runner knows it: its first prompt, its agent's settings, and whether its case is done."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ from codestrator.records import Directive, Session, Task, Thread, Worktree
 from codestrator.runner.agent import AgentSettings
 from codestrator.runner.channel import Channel
 from codestrator.runner.prompt import Assignment, Author, Quoted, Titled, assemble
+from codestrator.runner.settings import settings_for
 
 OPEN = ("todo", "in_progress", "blocked")
 PASSED = ("done", "skipped")
-IDLE_SECONDS = 600.0
 
 
 class Work:
@@ -22,6 +21,7 @@ class Work:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.file = channel.file
+        self.folder = Path(self.file.folder)
         tx = channel.world.store.read()
         self.thread = tx.require(Thread, channel.id)
         self.session = tx.require(Session, self.thread.session_id)
@@ -75,49 +75,8 @@ class Work:
         return [Quoted(one.id, one.text, Author(one.sender_thread_id, self.session.id)) for one in newest]
 
     def settings(self) -> AgentSettings:
-        """What its agent is brought up with; the override may name a model, a sandbox and limits."""
-        override = self.file.override
-        folder = Path(self.file.folder)
-        place = self.channel.world.files.root / "threads" / f"{self.thread.id}.json"
-        marks = {
-            "CODESTRATOR_RUNNER_MODE": "child",
-            "CODESTRATOR_SESSION_ID": self.session.id,
-            "CODESTRATOR_THREAD_ID": self.thread.id,
-            "CODESTRATOR_THREAD_ROLE": self.thread.role,
-            "CODESTRATOR_THREAD_FILE": str(place),
-        }
-        return AgentSettings(
-            program=self.file.program or [self.file.launch_command or ""],
-            folder=folder,
-            environment=self.file.environment | marks,
-            instructions=self.guide,
-            model=override.get("model") if isinstance(override.get("model"), str) else None,
-            sandbox=str(override.get("sandbox") or "workspace-write"),
-            writable_roots=self._roots(folder),
-            mcp_command=[
-                sys.executable, "-P", "-m", "codestrator", "--repo", self.file.repo, "mcp", "--thread-file", str(place),
-            ],
-            override=override,
-            idle_seconds=_number(override.get("idle_seconds"), IDLE_SECONDS),
-            log=self._log,
-        )  # fmt: skip
-
-    def _roots(self, folder: Path) -> list[str]:
-        common = self.channel.world.common_dir
-        link = folder / ".git"
-        own = link.read_text(encoding="utf-8").removeprefix("gitdir:").strip() if link.is_file() else str(common)
-        return list(dict.fromkeys([str(common), own]))
-
-    def _log(self, line: str) -> None:
-        self.log("wire", line)
-
-    def log(self, kind: str, line: str) -> None:
-        """Append a line to the child's log (`logs/<thread>.log`) or its wire log (`….wire`)."""
-        suffix = "log" if kind == "screen" else kind
-        place = self.channel.world.files.root / "logs" / f"{self.thread.id}.{suffix}"
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with place.open("a", encoding="utf-8", errors="replace") as file:
-            file.write(line + "\n")
+        """What its agent is brought up with."""
+        return settings_for(self.file, self.channel.world.files.root, self.guide)
 
     def unfinished(self, *, scope: bool) -> tuple[Titled, list[Titled]] | None:
         """The first case that the thread has in work, or with `scope` was spawned for, with its steps not yet done."""
@@ -136,7 +95,3 @@ class Work:
 
 def _texts(value: Any) -> list[str]:
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
-
-
-def _number(value: Any, default: float) -> float:
-    return float(value) if isinstance(value, int | float) and value > 0 else default
