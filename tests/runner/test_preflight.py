@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from codestrator.world import preflight
+from codestrator.world.runners import LocalRunners
 from tests.conftest import git
 from tests.runner.codexes import MARK, all_ended, codex_home, need_sandbox, real_codex
 
@@ -52,6 +53,31 @@ def pretend(place: Path, script: str) -> list[str]:
     place.write_text(f'#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift\n{script}\n', encoding="utf-8")
     place.chmod(0o755)
     return [str(place)]
+
+
+def test_a_proof_holds_for_a_while_but_not_for_other_settings(
+    linked: Path, repo: Path, sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, config = tmp_path / "count", sealed / ".codex" / "config.toml"
+    config.parent.mkdir()
+    trusted = f'[projects."{repo}"]\ntrust_level = "trusted"\n'
+    config.write_text(trusted, encoding="utf-8")
+    monkeypatch.delenv("CODEX_HOME", raising=False)
+    program = pretend(tmp_path / "codex", f'echo >> "{count}"; exec "$@"')
+    runners = LocalRunners(repo, repo / ".git")
+
+    def probes() -> int:
+        found = runners.check(program, linked)
+        assert [one["check"] for one in found] == ["program", "trust", "writable_roots", "commit"]
+        return len(count.read_text(encoding="utf-8").splitlines())
+
+    assert (probes(), probes()) == (1, 1)
+    config.write_text(trusted + "# changed\n", encoding="utf-8")
+    assert (probes(), probes()) == (2, 2)
+    pretend(tmp_path / "codex", f'echo >> "{count}"; echo changed; exec "$@"')
+    assert (probes(), probes()) == (3, 3)
+    config.unlink()  # what is not all well is looked at every time
+    assert (probes(), probes()) == (4, 5)
 
 
 @pytest.mark.codex
