@@ -1,6 +1,7 @@
 """Callers for tests: real processes' seats on a real repository, one function call a method call."""
 
 import subprocess
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -34,6 +35,7 @@ class Actor:
         from codestrator.world import open_world  # not needed by tests that have no repository
 
         self.world = open_world(folder, clock)
+        _open.add(self)
         self.seat = Seat(kind=kind, **seat)  # type: ignore[arg-type]
         self.session = self.thread = self.worktree = ""
         self.path = folder
@@ -60,11 +62,17 @@ class Actor:
 
     def close(self) -> None:
         """End the process: its kernel locks go, what it wrote stays."""
+        _open.discard(self)
         self.world.close()
 
 
+_open: "weakref.WeakSet[Actor]" = weakref.WeakSet()
+
+
 def everything(repo: Path) -> str:
-    """All refs, worktrees and the status of the main worktree, as one text."""
+    """All refs, worktrees and the status of the main worktree, as one text; notes that still wait are written first."""
+    for one in list(_open):
+        one.world.notes.flush()
     asked = (["for-each-ref"], ["worktree", "list", "--porcelain"], ["status", "--porcelain", "--ignored"])
     return "\n".join(
         subprocess.run(["git", *one], cwd=repo, capture_output=True, text=True, check=True).stdout for one in asked
