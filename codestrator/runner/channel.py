@@ -39,6 +39,8 @@ class Channel:
         self.seat: Seat = seats.child_seat(world, Path(world.files.root / threadfiles.name_of(file.thread_id)))
         self.id = file.thread_id
         self._over = threading.Event()
+        self._said: dict[str, Any] = {}
+        self._progress: str | None = None
 
     def call(self, method: str, **given: Any) -> dict[str, Any]:
         return registry.call(self.world, self.seat, method, given)
@@ -47,13 +49,23 @@ class Channel:
         return self.call("thread.child.report", **given)
 
     def say(self, **changes: Any) -> None:
-        """Keep what only says how far it is beside the state."""
+        """Keep what only says how far it is beside the state; all of it, as the agent's own server writes there too."""
+        self._said |= changes
         said = threadfiles.told(self.world.live, self.id)
-        for name, value in changes.items():
+        for name, value in self._said.items():
             setattr(said, name, value)
         said.reported_at = rfc3339(self.world.now().at)
         threadfiles.tell(self.world.live, self.id, said)
         self.world.live.renew(self.id)
+
+    def show_progress(self, words: str, *, anew: bool = False) -> None:
+        """What is seen of its progress, unless the agent itself has told of it since its turn began."""
+        said = threadfiles.told(self.world.live, self.id)
+        if words and (anew or said.progress in (None, self._progress)):
+            self._progress = self._said["progress"] = words
+        else:
+            self._said.pop("progress", None)
+        self.say()
 
     def thread(self) -> Thread:
         return self.world.store.read().require(Thread, self.id)

@@ -73,6 +73,7 @@ class Driver:
         self.lost_since: float | None = None
         self.trouble = ""
         self.last_message = ""
+        self.tokens = 0
         self.end: End | None = None
         self.status: int | None = None
 
@@ -89,7 +90,7 @@ class Driver:
             self._guarded(partial(self._handle, event))
             if time.monotonic() - reported >= self.limits.report:
                 reported = time.monotonic()
-                self._guarded(lambda: self.channel.say(progress=self.screen.last or None, turn=self.turn))
+                self._guarded(lambda: self.channel.show_progress(self.screen.last))
         return self.status
 
     def _wait_for_former(self) -> None:
@@ -124,6 +125,7 @@ class Driver:
         if isinstance(event, Said):
             self.screen.line("│", event.text)
         elif isinstance(event, Tokens):
+            self.tokens = event.used
             self.channel.say(tokens=event.used)
         elif isinstance(event, TurnStarted):
             self._turn_started()
@@ -235,6 +237,7 @@ class Driver:
         """The agent is at it: the directives that the turn carries out are applied."""
         words, self.words = self.words, None
         self.channel.say(turn=self.turn, provider_status="processing")
+        self.channel.show_progress(self.screen.last, anew=words is not None)
         if words is not None:
             self.post.begun(words, self.turn)
 
@@ -245,7 +248,8 @@ class Driver:
         self.ended = event
         self.last_message = event.message or event.error or self.last_message
         mark = {"completed": "✓", "interrupted": "◆", "failed": "✗"}[event.outcome]
-        self.screen.line(mark, f"turn {self.turn} {event.outcome}" + (f": {event.error}" if event.error else ""))
+        used = f", {self.tokens} tokens used so far" if self.tokens else ""
+        self.screen.line(mark, f"turn {self.turn} {event.outcome}{used}" + (f": {event.error}" if event.error else ""))
         if event.outcome == "completed":
             self.retries = 0
         if event.outcome != "failed":

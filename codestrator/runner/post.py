@@ -75,6 +75,8 @@ class Post:
         self._taken = [one for one in self._taken if one["directive_id"] not in words.directives]
         self._owed += words.directives
         self.settle(turn)
+        for one in words.directives:
+            self._screen.line("◆", f"directive {one} is applied by turn {turn}")
         for message_id in words.messages:
             self._channel.call("inbox.deliver", message_id=message_id)
 

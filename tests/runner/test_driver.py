@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from codestrator.runner.agent import Gone, TurnEnded
+from codestrator.runner.agent import Gone, Said, Tokens, TurnEnded
 from codestrator.runner.channel import Signalled
 from tests.actors import Actor, SteeredClock
 from tests.runner.player import QUICK, Kid, Move, done, failed
@@ -113,6 +113,44 @@ def test_what_comes_while_nothing_could_be_said_is_said_with_it(kid: MakeKid) ->
     told = one.prompt()
     assert told.startswith(first) and "| Mend the cookie." in told and one.over() == 0
     assert one.receipt(sent)["turn"] == 2
+
+
+def test_the_pane_tells_of_turns_directives_and_tokens(kid: MakeKid) -> None:
+    one = kid(None, done())
+    one.prompt()
+    one.player.events.put(Said("$ make"))
+    one.player.events.put(Tokens(1234))
+    sent = one.direct("Mend the cookie.")
+    assert one.over() == 0
+    shown = [line.partition(" ")[2] for line in one.shown]
+    for line in (
+        "▶ turn 1",
+        "│ $ make",
+        f"◆ directive {sent} (interrupt_patch): Mend the cookie.",
+        "◆ turn 1 interrupted, 1234 tokens used so far",
+        f"◆ directive {sent} is applied by turn 2",
+        "■ completed: done",
+    ):
+        assert line in shown
+
+
+def test_what_the_agent_says_of_its_progress_stands_until_its_turn_is_over(kid: MakeKid, root: Actor) -> None:
+    def progress() -> str:
+        return str(root("thread.child.status", thread_id=one.id).get("progress"))
+
+    one = kid(None, None)
+    one.prompt()
+    one.player.events.put(Said("$ make"))
+    one.until(lambda: progress() == "$ make")
+    one("thread.child.report", progress="two of three")
+    one.player.events.put(Said("$ make again"))
+    one.until(lambda: any("make again" in line for line in one.shown))
+    seen = one.root.world.live.told(one.id)
+    one.until(lambda: one.root.world.live.told(one.id) != seen)  # the runner has said something since
+    assert progress() == "two of three"
+    one.direct("Go on.")
+    one.prompt()
+    one.until(lambda: progress() != "two of three")
 
 
 # Interrupts and waiting
