@@ -66,12 +66,12 @@ def in_sight(tx: Tx, thread: Thread) -> dict[str, Any]:
 
 
 def open_directives(tx: Tx, thread_id: str) -> list[Directive]:
-    """What was sent and is neither carried out nor over, oldest first."""
+    """What was sent to it and is neither carried out nor over, oldest first; a restart is for the one that follows."""
     found = [
         one
         for state in ("queued", "delivered")
         for one in tx.found(Directive, thread_id=thread_id, state=state)
-        if one.expires_at > tx.at
+        if one.expires_at > tx.at and one.mode != "restart"
     ]
     return sorted(found, key=lambda one: (one.created_at, one.id))
 

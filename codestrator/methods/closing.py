@@ -1,6 +1,6 @@
 """The end of a session: what it held is free, what it made stays, unless it is merged and asked to go."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta
 
@@ -34,8 +34,9 @@ def close(flow: Flow, want: Close) -> dict[str, Any]:
     _check_not_handed_over(session)
     session_id, claims = session.id, 0
     if want.force:
-        _, claims, errors = _stop_children(flow, session, want.reason or "its session was closed")
-        for error in errors:
+        stopped = _stop_children(flow, session, want.reason or "its session was closed")
+        claims = stopped.claims
+        for error in stopped.errors:
             raise error
 
     def act(tx: Tx) -> dict[str, Any]:
@@ -88,12 +89,25 @@ def _open_threads(tx: Tx, session: Session) -> list[Thread]:
     return [one for one in tx.found(Thread, session_id=session.id) if one.status not in THREAD_ENDED]
 
 
-def _stop_children(flow: Flow, session: Session, reason: str) -> tuple[int, int, list[CodestratorError]]:
-    """End the children of this machine with all their processes: how many, the claims they had, what went wrong."""
+class Stopped(NamedTuple):
+    """Children that were ended: what they held, what of theirs was kept, what went wrong."""
+
+    threads: int = 0
+    claims: int = 0
+    snapshots: tuple[str, ...] = ()
+    errors: tuple[CodestratorError, ...] = ()
+
+
+def _stop_children(flow: Flow, session: Session, reason: str) -> Stopped:
+    """End the children of this machine with all their processes."""
     tx = flow.read()
     here = [one for one in _open_threads(tx, session) if one.machine == tx.machine and one.parent_thread_id]
+    if not here:
+        return Stopped()
     claims = sum(children.active_case(tx, one) is not None for one in here)
-    return len(here), claims, stopping.bring_down(flow, here, reason) if here else []
+    errors = stopping.bring_down(flow, here, reason)
+    kept = {one.id: stopping.snapshot_of(flow.read(), one) for one in here}
+    return Stopped(len(here), claims, tuple(one for one in kept.values() if one), tuple(errors))
 
 
 def end(tx: Tx, session: Session, refs: str, reason: str | None) -> dict[str, int]:
@@ -137,12 +151,11 @@ def cleanup(flow: Flow, want: Cleanup) -> dict[str, Any]:
     session = who.session_of(flow.read(), want.session_id)
     _check_not_handed_over(session)
     _check_may_end(flow, session)
-
     reason = "session cleaned up"
     try:
-        stopped, _, errors = _stop_children(flow, session, reason)
+        stopped = _stop_children(flow, session, reason)
     except CodestratorError as error:
-        stopped, errors = 0, [error]
+        stopped = Stopped(errors=(error,))
 
     def act(tx: Tx) -> int:
         now = tx.require(Session, session.id)
@@ -153,10 +166,17 @@ def cleanup(flow: Flow, want: Cleanup) -> dict[str, Any]:
         end(tx, now, "suspended", reason)
         return len(left)
 
-    result: dict[str, Any] = {"result": "cleaned_up", "threads_stopped": flow.transact(act, session.id) + stopped}
-    result |= {"session_killed": _end_tmux(flow, session, errors), "removed": [], "kept": [], "snapshots": []}
-    result["errors"] = [error.as_dict() for error in errors]
+    left, errors = flow.transact(act, session.id), list(stopped.errors)
+    result: dict[str, Any] = {"result": "cleaned_up", "threads_stopped": stopped.threads + left}
+    result |= {"session_killed": _end_tmux(flow, session, errors), "removed": [], "kept": []}
+    result |= {"snapshots": list(stopped.snapshots), "errors": [error.as_dict() for error in errors]}
     _leave(flow, session.id)
+    _clear(flow, session, want, result)
+    return result
+
+
+def _clear(flow: Flow, session: Session, want: Cleanup, result: dict[str, Any]) -> None:
+    """Remove its worktrees where that is asked for and loses nothing."""
     owned = [one for one in flow.read().found(Worktree, owner_session_id=session.id) if one.status != "removed"]
     # A branch of a branch was made later than what it came from, and goes first.
     for worktree in sorted(owned, key=lambda one: (one.created_at, one.id), reverse=True):
@@ -164,7 +184,6 @@ def cleanup(flow: Flow, want: Cleanup) -> dict[str, Any]:
             _remove(flow, worktree, result)
         else:
             result["kept"].append({"worktree_id": worktree.id, "reason": "remove_worktrees is false"})
-    return result
 
 
 def _end_tmux(flow: Flow, session: Session, errors: list[CodestratorError]) -> bool:
@@ -215,6 +234,7 @@ def _keep(flow: Flow, worktree: Worktree, result: dict[str, Any]) -> None:
         snapshot, new = rescue.take(flow, worktree, folder, "cleanup")
         if new:
             flow.transact(lambda tx: rescue.keep(tx, snapshot), worktree.id)
-        result["snapshots"].append(snapshot.id)
+        if snapshot.id not in result["snapshots"]:  # its child's work was kept already
+            result["snapshots"].append(snapshot.id)
     except CodestratorError as error:
         result["errors"].append(error.as_dict())

@@ -142,6 +142,8 @@ def _listed(tx: Tx, want: Listing) -> list[Directive]:
         session = who.session_of(tx, want.session_id)
         threads = [row.id for row in tx.where(Thread, session_id=session.id)]
     found = [one for thread_id in threads for one in tx.found(Directive, thread_id=thread_id)]
+    if tx.caller.kind == "child":  # a restart is for the one that follows it
+        found = [one for one in found if one.mode != "restart"]
     wanted = [one for one in found if not want.state or state_of(tx, one) in want.state]
     return sorted(wanted, key=lambda one: (one.created_at, one.id))
 

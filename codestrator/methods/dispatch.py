@@ -83,6 +83,8 @@ def directives(flow: Flow, tx: Tx, session: Session, thread: Thread) -> list[dic
     found = []
     for one in sorted(sent, key=lambda one: (one.created_at, one.id)):
         state = directing.state_of(tx, one)
+        if one.mode == "restart" and not is_root:
+            continue
         if state in ("queued", "delivered") or (state == "expired" and one.expires_at > since):
             known = shown(one)
             whose = {"thread_id": one.thread_id} if is_root else {}

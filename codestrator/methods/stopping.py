@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
-from codestrator.errors import CodestratorError, External
+from codestrator.errors import CodestratorError, External, WrongState
 from codestrator.methods import children, rescue
 from codestrator.params import Params, Summary, ThreadId
 from codestrator.records import THREAD_ENDED, Rescue, Thread, Worktree
@@ -29,20 +29,35 @@ def stop(flow: Flow, want: Stop) -> dict[str, Any]:
     """
     session, thread = children.child(flow.read(), want.thread_id)
     if thread.status not in THREAD_ENDED:
+        _check_here(flow, thread)
         for error in bring_down(flow, [thread], want.reason or children.STOPPED):
             raise error
     if want.terminate_pane and thread.tmux_pane_id:
         flow.world.tmux.end_pane(thread.tmux_pane_id, children.tmux_tag(flow, session.id))
     tx = flow.read()
     thread = tx.require(Thread, thread.id)
-    snapshots = [row.id for row in tx.where(Rescue, worktree_id=thread.worktree_id, reason=REASON)]
-    snapshot_id = next((one for one in snapshots if tx.require(Rescue, one).thread_id == thread.id), None)
     return {
         "thread": children.in_sight(tx, thread),
         "result": "stopped",
         "exit_status": thread.exit_status,
-        "snapshot_id": snapshot_id,
+        "snapshot_id": snapshot_of(tx, thread),
     }
+
+
+def snapshot_of(tx: Tx, thread: Thread) -> str | None:
+    """What was kept of a child's work when it was stopped or found dead."""
+    found = [row.id for row in tx.where(Rescue, worktree_id=thread.worktree_id, reason=REASON)]
+    return next((one for one in found if tx.require(Rescue, one).thread_id == thread.id), None)
+
+
+def _check_here(flow: Flow, thread: Thread) -> None:
+    if thread.machine != flow.settings.machine:
+        raise WrongState(
+            f"'{thread.id}' runs on machine '{thread.machine}', expected this one, '{flow.settings.machine}'",
+            hint="Stop it there, or take its session over with handoff.take.",
+            found=thread.machine,
+            expected=flow.settings.machine,
+        )
 
 
 def bring_down(flow: Flow, threads: Sequence[Thread], reason: str) -> list[CodestratorError]:

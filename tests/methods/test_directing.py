@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from codestrator import registry
+from codestrator import ids, registry
 from codestrator.errors import Conflict, External, Forbidden, InvalidParams, NotFound, WrongState
+from codestrator.records import Directive
 from tests.actors import Actor, SteeredClock, unchanged
 from tests.conftest import git
 from tests.methods.crew import child as crew_child
+from tests.methods.crew import put
 from tests.methods.family import SLEEPS, Family, line_of, working_for
 
 DIRECT = "thread.child.directive"
@@ -191,6 +193,16 @@ def test_a_new_start_keeps_every_setting_and_begins_with_assignment_and_directiv
     words = prompt.read_text(encoding="utf-8")
     assert words.index("Be kind.") < words.index("Rename the cookie.") < words.index("Keep the old name.")
     assert family.seat(new["id"], "gardener")("case.begin", case_id=case)["fence"] == 2
+
+
+def test_a_new_start_is_not_told_to_the_old_child(root: Actor, child: Actor) -> None:
+    about: dict[str, Any] = {"thread_id": child.thread, "sender_thread_id": root.thread, "text": "anew"}
+    about |= {"mode": "restart", "expires_at": "2099-01-01T00:00:00.000Z"}
+    sent = put(root, Directive(id=ids.mint("dir"), **about))
+    assert listed(child) == [] and child("thread.child.report", progress="…")["directives"] == []
+    assert "directives" not in child("work.brief")
+    assert [one["directive_id"] for one in listed(root)] == [sent.id]
+    assert [one["id"] for one in root("work.brief")["directives"]] == [sent.id]
 
 
 def test_a_child_that_has_ended_can_be_started_anew(family: Family) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from codestrator import ids
 from codestrator.errors import InvalidParams, NotFound, WrongState
 from tests.actors import Actor, unchanged
 from tests.conftest import git
+from tests.methods.crew import record
 from tests.methods.family import SLEEPS, Family, working_for
 from tests.world.desk import Desk
 
@@ -132,6 +134,13 @@ def test_a_malformed_stop_is_refused(root: Actor, given: dict[str, str], error: 
         root(STOP, **given)
 
 
+def test_a_child_of_another_machine_is_not_stopped_from_here(root: Actor, operator: Actor) -> None:
+    there = record(root, machine=ids.mint_body())
+    for one in (root, operator):
+        with unchanged(root), pytest.raises(WrongState, match=f"runs on machine '{there.machine}'"):
+            one(STOP, thread_id=there.id)
+
+
 def test_a_session_with_children_is_not_closed(family: Family) -> None:
     thread_id = family.child()
     with unchanged(family.root), pytest.raises(WrongState, match="live children") as refused:
@@ -155,12 +164,15 @@ def test_a_session_that_is_closed_by_force_ends_its_children(family: Family, rep
 
 
 def test_cleaning_up_ends_children_and_their_tmux(family: Family, desk: Desk, repo: Path) -> None:
-    for given in ({}, {"tmux_session_name": "beside"}):
-        family.spawn(SLEEPS, **given)
+    working = family.spawn("echo half > half.txt; exec sleep 300")
+    family.until((family.folder(working) / "half.txt").exists)
+    family.spawn(SLEEPS, tmux_session_name="beside")
     planned = family.root("thread.child.spawn", launch_codex=False, codex_command="none")["thread"]["id"]
     desk("new-session", "-d", "-s", "theirs", "--", "cat", "-")
     found = family.root("session.cleanup", remove_worktrees=True)
     assert (found["threads_stopped"], found["session_killed"], found["errors"]) == (3, True, [])
+    assert found["snapshots"] == [one["snapshot_id"] for one in family.root("rescue.list")["items"]]
+    assert {one["worktree_id"] for one in found["kept"]} >= {working["worktree"]["id"]}
     assert working_for(repo) == [] and desk("list-sessions", "-F", "#{session_name}") == "theirs"
     threads = family.root("thread.child.list", session_id=family.root.session, include_root=False)["items"]
     ends = {one["thread"]["id"]: one["thread"]["status"] for one in threads}
