@@ -54,11 +54,7 @@ class Root(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None:
-            from difflib import get_close_matches
-
-            close = get_close_matches(args[0], [*self.list_commands(ctx), *table.METHODS], 1)
-            tail = f"nearest is '{close[0]}'" if close else "expected one of those that -h lists"
-            ctx.fail(f"unknown command '{args[0]}', {tail}")
+            derived.refuse_unknown(ctx, args[0], [*self.list_commands(ctx), *table.METHODS])
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

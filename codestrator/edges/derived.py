@@ -52,11 +52,22 @@ def common() -> list[click.Parameter]:
 
     return [
         option("--json", is_flag=True, help="Print the result or the refusal as one JSON object."),
-        option("--session", metavar="ID", help="The session to speak for."),
-        option("--thread", metavar="ID", help="The thread to speak for."),
+        option("--session", metavar="ID", type=Id(("ses",)), help="The session to speak for."),
+        option("--thread", metavar="ID", type=Id(("thr",)), help="The thread to speak for."),
         option("--repo", metavar="FOLDER", type=click.Path(path_type=Path), help="A folder of the repository."),
         option("--color", type=click.Choice(("auto", "always", "never")), help="When to use colour."),
     ]
+
+
+def refuse_unknown(ctx: click.Context, word: str, known: list[str]) -> None:
+    """Say that there is no such command, and which is nearest; completion only finds none."""
+    if ctx.resilient_parsing:
+        return
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, 1)
+    tail = f"nearest is '{close[0]}'" if close else "expected one of those that -h lists"
+    ctx.fail(f"unknown command '{word}', {tail}")
 
 
 class Noun(click.Group):
@@ -93,6 +104,13 @@ class Noun(click.Group):
         full = ".".join(path)
         return command(full, self.answer) if full in table.METHODS else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None:
+            refuse_unknown(ctx, args[0], self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
+
 
 def command(name: str, answer: Answer) -> click.Command:
     """The command of one method; one that is not in this version takes anything, and says so."""
@@ -110,11 +128,26 @@ def command(name: str, answer: Answer) -> click.Command:
         )
     from codestrator import registry
 
-    params = [click.Argument(["values"], nargs=-1, metavar="[VALUE]..."), *_options(name), *common()]
+    values = click.Argument(["values"], nargs=-1, metavar="[VALUE]...", shell_complete=_next_value(name))
+    params = [values, *_options(name), *common()]
     text = f"{registry.summary(name)}\n\n{registry.details(name)}".strip()
     return click.Command(
         word, None, click.pass_context(run), params, text, epilog=_epilog(name), short_help=registry.summary(name)
     )
+
+
+def _next_value(name: str) -> Callable[[click.Context, click.Parameter, str], list["CompletionItem"]]:
+    """What completion offers for a value without its name: that of the first required parameter still open."""
+
+    def offer(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list["CompletionItem"]:
+        from codestrator import registry
+
+        given = {one for one, value in ctx.params.items() if value not in (None, ())}
+        still = [shape for shape in registry.shapes(name) if shape.required and shape.name not in given]
+        rest = still[len(ctx.params.get("values") or ()) :]
+        return _option(rest[0]).type.shell_complete(ctx, parameter, incomplete) if rest else []
+
+    return offer
 
 
 def _epilog(name: str) -> str:

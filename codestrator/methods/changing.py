@@ -148,7 +148,9 @@ def _refuse_live_claim(tx: Tx, task: Task) -> None:
         return
     raise WrongState(
         f"'{task.id}' is claimed by live thread '{claim.thread_id}' of '{claim.session_id}', expected no live claim",
-        hint="Ask its session with inbox.send to let go of it.",
+        hint="Stop that thread first: thread.child.stop."
+        if mine
+        else "Wait until that session lets go of it; lock.list with domain claims tells how long it lasts.",
         found=claim.thread_id,
         expected="no live claim",
     )

@@ -296,7 +296,7 @@ def _owned(tx: Tx, lock_id: str, fence: int | None) -> Lease:
     if not who.owns(tx, lease.session_id) or (tx.caller.kind == "child" and lease.thread_id != thread_id):
         raise Forbidden(
             f"'{lock_id}' is held by '{lease.thread_id or lease.session_id}', expected a lock of the caller",
-            hint="Ask its holder with inbox.send, or wait with lock.acquire and wait_seconds.",
+            hint="Wait for it: call lock.acquire with wait_seconds.",
             role=tx.caller.role,
             needs="its owner",
         )

@@ -12,7 +12,7 @@ from codestrator.methods import who
 from codestrator.methods.journal import UNDO, Undone, method_of, name_of, undoes
 from codestrator.model import Document
 from codestrator.params import OpId, Params, SessionId
-from codestrator.records import KINDS, SESSION_ENDED, Lease, Session, Task, Thread, Worktree
+from codestrator.records import KINDS, SESSION_ENDED, Lease, Node, Session, Task, Thread, Worktree
 
 if TYPE_CHECKING:
     from codestrator.store import Operation, Touched
@@ -178,10 +178,10 @@ def _refuse_touched(operation: "Operation", touched: "list[Touched]", others: "d
     if found:
         name, later = found[0]
         session_id = later.trailers.get("Session")
+        whose = f"'{session_id}'" if session_id else "no session"
         raise Conflict(
-            f"'{name}' was changed by '{later.op}' of '{session_id}' after '{operation.op}', "
-            "expected nobody else's change",
-            hint="Ask that session with inbox.send, or change the document with its own method.",
+            f"'{name}' was changed by '{later.op}' of {whose} after '{operation.op}', expected nobody else's change",
+            hint="Call journal.list with document for who changed it, and change it with its own method.",
             found=[{"op": by.op, "document": one, "session_id": by.trailers.get("Session")} for one, by in found],
             expected="no later change by another session",
         )
@@ -236,20 +236,28 @@ def _take_back(tx: Tx, steps: list[Step]) -> dict[str, Any]:
 
 
 def _refuse_dangling(tx: Tx, steps: list[Step]) -> None:
-    """A task that came away must not be missed by one that stays."""
-    gone = {change.id for step in steps for change in step.changes if change.kind is Task}
-    gone = {one for one in gone if tx.get(Task, one) is None}
+    """A task or node that came away must not be missed by one that stays."""
+    touched = [change for step in steps for change in step.changes if change.kind in (Task, Node)]
+    gone = {change.id for change in touched if tx.get(change.kind, change.id) is None}
     if not gone:
         return
-    for row in tx.rows(Task):
-        missed = gone.intersection({row.parent_id, *row.waits_for})
+    for one_id, needs in _needs(tx, {change.kind for change in touched}):
+        missed = gone.intersection(needs)
         if missed:
             raise Conflict(
-                f"'{row.id}' needs '{min(missed)}', expected nothing to need what is taken back",
-                hint="Cancel it with task.cancel instead.",
-                found=row.id,
-                expected="no task that needs it",
+                f"'{one_id}' needs '{min(missed)}', expected nothing to need what is taken back",
+                hint="Undo that first with journal.undo, or cancel a task with task.cancel instead.",
+                found=one_id,
+                expected="nothing that needs it",
             )
+
+
+def _needs(tx: Tx, kinds: set[type[Document]]) -> Iterator[tuple[str, set[str | None]]]:
+    """Of each task and node, what it would miss."""
+    if Task in kinds:
+        yield from ((row.id, {row.parent_id, *row.waits_for}) for row in tx.rows(Task))
+    if Node in kinds:
+        yield from ((node.id, {node.parent_id, *(edge.to for edge in node.edges)}) for node in tx.all(Node))
 
 
 def _left(tx: Tx, steps: list[Step]) -> Iterator[dict[str, Any]]:

@@ -227,6 +227,17 @@ def test_completion_knows_words_options_and_ids(run: Run, root: Actor) -> None:
     assert "--steps" in complete(run, root.path, "git-codestrator task create --st")
     assert complete(run, root.path, "git-codestrator task get --task-id case-") == [case]
     assert complete(run, root.path.parent.parent.parent.parent, "git-codestrator task get --task-id case-") == []
+    assert complete(run, root.path, "git-codestrator task get case-") == [case]
+    assert complete(run, root.path, "git-codestrator task create ca") == ["case"]
+    assert complete(run, root.path, "git-codestrator task create epic x --parent-id ca") == [case]
+    assert complete(run, root.path, "git-codestrator --session ses-") == [root.session]
+    assert complete(run, root.path, "git-codestrator task gte case-") == []
+
+
+def test_a_word_that_is_no_command_is_told_the_nearest(run: Run) -> None:
+    cases = ((("stauts",), "status"), (("session", "opne"), "open"), (("thread", "child", "spwan"), "spawn"))
+    for words, nearest in cases:
+        assert f"nearest is '{nearest}'" in refused(run(*words, "--json"))["message"]
 
 
 def test_something_unforeseen_is_reported_in_a_file_and_told_as_internal(

@@ -160,6 +160,7 @@ def test_what_another_session_changed_since_is_not_undone(root: Actor, other: Ac
     with unchanged(root), pytest.raises(Conflict) as refused:
         root("journal.undo", op=mine)
     assert refused.value.details["found"] == [{"op": theirs, "document": f"task/{task}", "session_id": other.session}]
+    assert "inbox.send" not in str(refused.value.hint)  # no message goes from one session to another
 
 
 def test_others_work_beside_it_stays(root: Actor, other: Actor) -> None:

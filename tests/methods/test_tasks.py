@@ -288,8 +288,20 @@ def test_a_case_that_a_live_child_has_is_not_cancelled(root: Actor, actor: Any) 
     worker = child(actor, root)
     assert worker.world.live.take(worker.thread)
     worker("case.begin", case_id=one)
-    with unchanged(root), pytest.raises(WrongState, match=worker.thread):
+    with unchanged(root), pytest.raises(WrongState, match=worker.thread) as refusal:
         root("task.cancel", task_id=one, reason="no")
+    assert "thread.child.stop" in str(refusal.value.hint)
+
+
+def test_no_hint_sends_a_message_to_another_session(root: Actor, other: Actor) -> None:
+    one = root.case("first")
+    root("case.begin", case_id=one)
+    held = root("lock.acquire", scope_type="file", scope_path="a")["lock"]["id"]
+    refusals = (("task.cancel", {"task_id": one, "reason": "no"}), ("lock.release", {"lock_id": held}))
+    for method, given in refusals:
+        with pytest.raises((WrongState, Forbidden)) as refusal:
+            other(method, **given)
+        assert refusal.value.hint and "inbox.send" not in refusal.value.hint
 
 
 def test_a_root_cancels_what_it_works_on_itself(root: Actor) -> None:
