@@ -132,7 +132,8 @@ def test_the_roots_server_is_killed_while_a_child_is_spawned(served: Brood) -> N
     root = served.root
     assert isinstance(root, Served)
     root.wire.begin("thread.child.spawn", title="never", launch_command="sleep 300")
-    (planned,) = served.until(served.published)
+    threads = root.world.files.root / "threads"
+    (planned,) = served.until(lambda: [one for one in served.published() if (threads / f"{one.id}.json").exists()])
     served.children.append(planned.id)
     killed_server(served)
     root.serve(root.path)
