@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -194,3 +195,17 @@ def test_neither_a_hostile_place_nor_a_full_disk_for_its_log_stops_codex(make: M
     with full_disk(crew.root.world.files.root / "logs"):
         crew.finished(crew.codex_child("whole", title=hostile("trapped"), scope_case_ids=[case]), case)
     assert [one for one in tmp_path.rglob("trapped?") if one.is_file()] == []
+
+
+def test_a_runner_that_is_killed_while_codex_comes_up_leaves_nothing(crew: CodexBrood) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        spawning = pool.submit(crew.codex_child, "whole", title="struck")
+        (struck,) = crew.until(crew.published)
+        crew.children.append(struck.id)
+        crew.until(lambda: crew.processes(struck.id, "keeper.py"))
+        kill(crew.runner(struck.id))
+        with pytest.raises(External, match=struck.id):
+            spawning.result()
+    (found,) = crew.published()
+    assert found.status == "failed" and found.reason
+    assert crew.nothing_runs(found.id)
