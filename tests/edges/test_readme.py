@@ -19,7 +19,7 @@ def block(after: str) -> str:
 def test_the_first_session_works_word_by_word_and_every_trace_of_it_can_be_removed(run: Run, repo: Path) -> None:
     before = git("for-each-ref", at=repo), git("worktree", "list", at=repo)
     result(run("workspace", "init", "--json"))
-    at, known = repo, {}
+    at, known = repo, dict[str, str]()
     for line in block("## First session").replace("\\\n", " ").splitlines():
         words = [known.get(one, one) for one in shlex.split(line.removeprefix("$ "), comments=True)]
         if words[0] == "cd":
