@@ -6,7 +6,18 @@ from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import CodestratorError, Forbidden, WrongState
-from codestrator.methods import children, intents, leases, liveness, places, removing, rescue, stopping, who
+from codestrator.methods import (
+    children,
+    intents,
+    leases,
+    liveness,
+    places,
+    reconciling,
+    removing,
+    rescue,
+    stopping,
+    who,
+)
 from codestrator.params import Params, SessionId, Summary
 from codestrator.records import ACTIVE, SESSION_ENDED, THREAD_ENDED, Session, Task, Thread, Worktree
 
@@ -33,6 +44,7 @@ def close(flow: Flow, want: Close) -> dict[str, Any]:
     session = who.session_of(flow.read(), want.session_id)
     _check_not_handed_over(session)
     session_id, claims = session.id, 0
+    reconciling.reconcile(flow, session_id)
     if want.force:
         stopped = _stop_children(flow, session, want.reason or "its session was closed")
         claims = stopped.claims

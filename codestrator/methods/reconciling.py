@@ -12,10 +12,14 @@ START_SECONDS = 35
 FORCE_SECONDS = 2.0
 
 
-def reconcile(flow: Flow) -> list[str]:
-    """Settle each child of this machine whose runner is gone, and directives that are late; the threads settled."""
+def reconcile(flow: Flow, session_id: str | None = None) -> list[str]:
+    """Settle each child of this machine whose runner is gone, and directives that are late; the threads settled.
+
+    Of one session, where that is named: whose places and worktrees its dead children are not to hold.
+    """
     tx = flow.read()
-    gone = [row.id for row in tx.rows(Thread) if _may_be_gone(tx, row) and vanished(flow, tx.require(Thread, row.id))]
+    rows = tx.rows(Thread) if session_id is None else tx.where(Thread, session_id=session_id)
+    gone = [row.id for row in rows if _may_be_gone(tx, row) and vanished(flow, tx.require(Thread, row.id))]
     hindered: CodestratorError | None = None
     for thread_id in gone:
         try:

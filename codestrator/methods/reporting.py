@@ -51,7 +51,7 @@ def report(flow: Flow, want: Report) -> dict[str, Any]:
     if thread.status in THREAD_ENDED:
         flow.world.live.forget_told(thread.id)
     else:
-        threadfiles.tell(flow.world.live, thread.id, said)
+        threadfiles.tell(flow.world.live, thread.id, _said(tx, thread, want))  # its runner may have spoken meanwhile
     return {
         "thread": children.in_sight(tx, thread),
         "directives": children.open_directives(tx, thread.id),

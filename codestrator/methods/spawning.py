@@ -5,7 +5,7 @@ from typing import Any
 from codestrator import guides, table, threadfiles
 from codestrator.calls import Flow, Tx
 from codestrator.errors import Conflict, External, InvalidParams, Limit, Unsupported, WrongState
-from codestrator.methods import children, launching, orders, who, worktrees
+from codestrator.methods import children, launching, orders, reconciling, who, worktrees
 from codestrator.methods.orders import Order, Spawn
 from codestrator.records import THREAD_ENDED, Session, Task, Thread, Worktree
 
@@ -15,6 +15,7 @@ def spawn(flow: Flow, want: Spawn) -> dict[str, Any]:
 
     Everything is checked first: a refusal writes nothing. `thread.child.wait_status` waits for its result.
     """
+    reconciling.reconcile(flow, who.active_session(flow.read(), want.session_id).id)
     return carry_out(flow, _check(flow, want))
 
 
@@ -27,8 +28,8 @@ def carry_out(flow: Flow, order: Order) -> dict[str, Any]:
 
 def anew(flow: Flow, thread_id: str) -> Order:
     """What it takes to begin a child again: every setting of the old one, in its worktree; refused as a spawn is."""
-    tx = flow.read()
-    session, old = children.child(tx, thread_id)
+    reconciling.reconcile(flow, children.child(flow.read(), thread_id)[0].id)
+    session, old = children.child(flow.read(), thread_id)
     kept = threadfiles.find(flow.world.files, old.id)
     want = Spawn(
         session_id=session.id,

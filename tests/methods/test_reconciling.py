@@ -175,6 +175,16 @@ def test_an_empty_place_without_tmux_waits_too(family: Family, clock: SteeredClo
     assert family.root("thread.child.stop", thread_id=spawned["id"])["thread"]["status"] == "cancelled"
 
 
+def test_a_dead_child_holds_neither_place_nor_worktree_nor_session(family: Family) -> None:
+    dead = family.spawn()
+    family.kill_runner(dead["thread"])
+    heir = family.spawn(worktree_id=dead["worktree"]["id"], max_concurrent_children=1)["thread"]
+    assert thread(family.root, dead["thread"]["id"]).status == "failed"
+    family.kill_runner(heir)
+    assert family.root("session.close")["session"]["status"] == "closed"
+    assert thread(family.root, heir["id"]).status == "failed"
+
+
 def test_of_many_who_look_after_it_one_settles_a_child(root: Actor, actor: Callable[..., Actor]) -> None:
     one = record(root)
     (root.path / "new.txt").write_text("x", encoding="utf-8")

@@ -104,6 +104,21 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+def test_a_hostile_branch_and_folder_stay_names(family: Family, desk: Desk, repo: Path, tmp_path: Path) -> None:
+    branch = "x/$(touch${IFS}hit);#(touch${IFS}hit)`touch${IFS}hit`'\"#{q}%1"
+    made = family.root("worktree.create", branch=branch, create_on_disk=True)["worktree"]
+    line = (
+        f'pwd > {tmp_path}/copy; cp "$CODESTRATOR_PROMPT_FILE" {tmp_path}/prompt; mv {tmp_path}/copy {tmp_path}/where'
+    )
+    found = family.spawn(f"{line}; {SLEEPS}", worktree_id=made["id"])
+    family.until((tmp_path / "where").exists)
+    assert (tmp_path / "where").read_text(encoding="utf-8").strip() == str(repo / made["path"])
+    assert branch in (tmp_path / "prompt").read_text(encoding="utf-8")
+    (repo / made["path"] / "new.txt").write_text("x", encoding="utf-8")
+    stopped = family.root("thread.child.stop", thread_id=found["thread"]["id"])
+    assert stopped["snapshot_id"] and not [place for place in tmp_path.parent.rglob("*") if place.name == "hit"]
+
+
 def test_hostile_words_stay_words(family: Family, desk: Desk, repo: Path, tmp_path: Path) -> None:
     all_of_them = "\n".join(HOSTILE)
     case = family.root.case("$(touch hit)", acceptance=HOSTILE)
