@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from codestrator.ports import World
     from codestrator.table import Method
 
-SESSION_FIELDS = ("session_id", "requester_session_id", "owner_session")
+SESSION_FIELDS = ("session_id", "requester_session_id", "owner_session", "owner_session_id")
 NOBODY = Caller("bystander", "bystander", "nobody")
 ADOPT_BY_FOLDER = ("work.brief", "work.current_ref")
 # Naming another's session in these is what they are for.

@@ -1,6 +1,6 @@
 """Pages of a list: a cursor names the state that the first page was read from, so no page can shift under another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -51,3 +51,14 @@ def _opened(tx: Tx, cursor: str | None) -> tuple[int, Tx]:
             expected="next_cursor of the page before",
         )
     return int(start), tx.as_of(commit)
+
+
+def fitting(items: Iterable[T], size: int = RESULT_BYTES // 2) -> tuple[list[T], bool]:
+    """As many of these as a result has room for beside its other parts, and whether some were left out."""
+    kept: list[T] = []
+    for one in items:
+        size -= len(msgspec.json.encode(one, enc_hook=_as_builtins))
+        if size < 0:
+            return kept, True
+        kept.append(one)
+    return kept, False

@@ -17,7 +17,7 @@ D = TypeVar("D", bound=Document)
 
 ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "ABSENT"})()
 STORAGE = ("schema", "rev", "writer", "created_at", "updated_at")
-NUMBERED = {"steps": "step_count"}  # maps whose keys are the numbers of parts, and the counter that gives them
+NUMBERED = {"steps": "step_count", "checklist": "checklist_count"}  # maps of numbered parts, and what counts them
 _bytes: Callable[[Any], bytes] = msgspec.json.Encoder(order="sorted").encode
 
 
