@@ -165,7 +165,7 @@ def unreadable(error: Exception) -> types.JSONRPCError | None:
     errors: Callable[[], list[dict[str, Any]]] | None = getattr(error, "errors", None)  # pydantic's
     found: dict[str, Any] = errors()[0] if errors else {"input": None, "msg": str(error)}
     line, code = found["input"], types.INVALID_REQUEST
-    if isinstance(line, str):
+    if isinstance(line, str) and found.get("type", "json_invalid") == "json_invalid":
         if not line.strip():
             return None
         code = types.PARSE_ERROR

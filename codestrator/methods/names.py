@@ -49,15 +49,17 @@ def decide(tx: Tx, want: Decide) -> dict[str, Any]:
 
 
 def _tokens(words: str) -> list[str]:
-    plain = unicodedata.normalize("NFKD", words).encode("ascii", "ignore").decode().lower()
+    plain = unicodedata.normalize("NFKD", words.casefold()).encode("ascii", "ignore").decode()
     return [token[:TOKEN_LENGTH] for token in _RUNS.findall(plain)]
 
 
 def slug(*sources: str | None) -> str:
     """One or two words of the first source that has any, `work` if none has.
 
-    >>> slug(None, "Fix the login timeout"), slug("Über den Dächern"), slug("the of"), slug("日本")
-    ('fix-login', 'uber-den', 'the-of', 'work')
+    >>> slug(None, "Fix the login timeout"), slug("Über die Größe"), slug("the of"), slug("日本")
+    ('fix-login', 'uber-die', 'the-of', 'work')
+    >>> slug("Größe ändern")
+    'grosse-andern'
     """
     for source in sources:
         tokens = _tokens(source or "")

@@ -20,10 +20,10 @@ def ref_of(snapshot: Rescue) -> str:
     return f"refs/codestrator/rescue/{snapshot.worktree_id}/{snapshot.id}"
 
 
-def restore(snapshot_id: str) -> dict[str, Any]:
-    """The call, and the command, that brings a snapshot back."""
-    command = f"git codestrator rescue restore {snapshot_id}"
-    return {"method": "rescue.restore", "params": {"snapshot_id": snapshot_id}, "command": command}
+def restore(snapshot: Rescue) -> dict[str, Any]:
+    """The call that brings a snapshot back, and the command of plain git that puts its files in a new folder."""
+    command = f"git worktree add --detach ../{snapshot.id} {ref_of(snapshot)}"
+    return {"method": "rescue.restore", "params": {"snapshot_id": snapshot.id}, "command": command}
 
 
 def take(
@@ -113,7 +113,7 @@ def _show(tx: Tx, snapshot: Rescue) -> dict[str, Any]:
         "at": snapshot.created_at,
         "files": snapshot.files,
         "bytes": snapshot.bytes,
-        "restore": restore(snapshot.id),
+        "restore": restore(snapshot),
     }
     if snapshot.skipped:
         item["skipped"] = [{"path": one.path, "bytes": one.bytes} for one in snapshot.skipped]

@@ -46,6 +46,7 @@ def test_advice_refuses_what_is_no_count(root: Actor, value: object) -> None:
     [
         (("Fix the login timeout", None), "fix-login"),
         ((None, "Über den Dächern"), "uber-den"),
+        (("Größe", None), "grosse"),
         (("", "日本", "Later words"), "later-words"),
         (("the of",), "the-of"),
         ((None, ""), "work"),

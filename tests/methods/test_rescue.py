@@ -21,6 +21,8 @@ def test_snapshots_are_listed_newest_first_with_the_call_that_restores(root: Act
     assert items[0]["restore"]["params"] == {"snapshot_id": second}
     assert items[0]["ref"] == f"refs/codestrator/rescue/{root.worktree}/{second}"
     assert items[0]["branch"] == f"task/{root.session}/fix-login"
+    git(*items[0]["restore"]["command"].split()[1:], at=root.path)
+    assert (root.path.parent / second / "new.txt").read_text(encoding="utf-8") == "two\n"
 
 
 def test_the_list_is_narrowed_by_worktree_and_session(root: Actor, other: Actor) -> None:
