@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from codestrator import guides, table, threadfiles
+from codestrator import guides, ids, table, threadfiles
 from codestrator.calls import Flow, Tx
-from codestrator.errors import Conflict, External, InvalidParams, Limit, Unsupported, WrongState
-from codestrator.methods import children, launching, orders, reconciling, who, worktrees
+from codestrator.errors import Busy, Conflict, External, InvalidParams, Limit, Unsupported, WrongState
+from codestrator.methods import children, intents, launching, orders, reconciling, who, worktrees
 from codestrator.methods.orders import Order, Spawn
-from codestrator.records import THREAD_ENDED, Session, Task, Thread, Worktree
+from codestrator.records import THREAD_ENDED, Intent, Session, Task, Thread, Worktree
 
 
 def spawn(flow: Flow, want: Spawn) -> dict[str, Any]:
@@ -16,7 +16,32 @@ def spawn(flow: Flow, want: Spawn) -> dict[str, Any]:
     Everything is checked first: a refusal writes nothing. `thread.child.wait_status` waits for its result.
     """
     reconciling.reconcile(flow, who.active_session(flow.read(), want.session_id).id)
-    return carry_out(flow, _check(flow, want))
+    order = _check(flow, want)
+    if ids.prefix_of(flow.intent_id) != "key":
+        return carry_out(flow, order)
+    flow.transact(lambda tx: _announce(flow, tx), flow.intent_id)
+    try:
+        return carry_out(flow, order)
+    except BaseException:
+        flow.transact(lambda tx: intents.end(tx, flow.intent_id, "failed"), flow.intent_id)
+        raise
+
+
+def _announce(flow: Flow, tx: Tx) -> None:
+    """A key is one child's: who calls again while that is being spawned is to wait for it."""
+    before = tx.get(Intent, flow.intent_id)
+    if before is not None and before.state == "planned" and not intents.left_over(flow, tx, before):
+        raise Busy(
+            "the same call with this idempotency key is still at work, expected its answer first",
+            hint="Call it again with the same key in a few seconds.",
+        )
+    tx.drop(Intent, flow.intent_id)
+    intents.plan(flow, tx, "spawn_child")
+
+
+def broken_off(flow: Flow, intent: Intent) -> intents.Publish:
+    """The process that spawned is gone: what it left is settled as every child is."""
+    return lambda tx: intents.end(tx, intent.id, "failed")
 
 
 def carry_out(flow: Flow, order: Order) -> dict[str, Any]:

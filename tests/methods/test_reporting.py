@@ -214,3 +214,9 @@ def test_control_characters_do_not_reach_the_root(root: Actor, child: Actor) -> 
     found = child(REPORT, question="name\x1b[2J \u202eevil\x00?", progress="\x07ring")["thread"]
     assert root("inbox.pending")["items"][0]["text"] == "name evil?"
     assert found["progress"] == "ring"
+
+
+def test_a_child_that_was_told_to_stop_has_stopped_however_it_puts_it(root: Actor, actor: Callable[..., Actor]) -> None:
+    child = crew_child(actor, root, stop_requested=True, reason="enough")
+    found = child(REPORT, status="failed", final_message="ended by signal 15", exit_status=130)["thread"]
+    assert (found["status"], found["reason"], found["exit_status"]) == ("stopped", "enough", 130)

@@ -4,12 +4,15 @@ import json
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from codestrator.errors import External, Limit, WrongState
-from tests.actors import everything, unchanged
+from codestrator.errors import Busy, External, InvalidParams, Limit, NotFound, WrongState
+from tests.actors import Actor, everything, unchanged
 from tests.conftest import git
 from tests.methods.family import SLEEPS, Family, working_for
 from tests.world.desk import Desk
@@ -92,6 +95,35 @@ def test_the_same_key_gives_the_same_child(family: Family, repo: Path) -> None:
     assert len(family.root("thread.child.list")["items"]) == before
     with unchanged(family.root), pytest.raises(Exception, match="idempotency key was used for another call"):
         family.spawn("true", title="Twice", idempotency_key="k1")
+
+
+def test_a_key_that_is_at_work_is_not_used_twice(
+    family: Family, actor: Callable[..., Actor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    operator = actor("operator", session_id=family.root.session)
+    go = tmp_path / "go"
+    broken(tmp_path, monkeypatch, f'until [ -e {go} ]; do sleep 0.1; done; exec "{sys.executable}" "$@"')
+    said: list[dict[str, Any]] = []
+    first = threading.Thread(target=lambda: said.append(family.spawn(idempotency_key="k")))
+    first.start()
+    family.until(lambda: family.root("thread.child.list", include_root=False)["count"])
+    with unchanged(operator), pytest.raises(Busy, match="is still at work"):
+        operator("thread.child.spawn", launch_command=SLEEPS, idempotency_key="k")
+    go.touch()
+    first.join()
+    again = operator("thread.child.spawn", launch_command=SLEEPS, idempotency_key="k")
+    assert again == said[0] | {"repeated": True}
+    assert family.root("thread.child.list", include_root=False)["count"] == 1
+
+
+def test_a_key_is_free_again_after_a_failure(family: Family) -> None:
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            family.spawn(idempotency_key="k", scope_case_ids=["case-0000000000"])
+    with pytest.raises(InvalidParams):
+        family.spawn("x" * 9000, idempotency_key="k")
+    assert family.spawn(idempotency_key="k")["thread"]["status"] == "running"
+    assert "intents" not in family.root("session.list")
 
 
 def test_eight_that_spawn_at_once_share_three_places(family: Family, repo: Path) -> None:
