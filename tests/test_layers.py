@@ -59,7 +59,7 @@ LEAF_MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("calls", "errors", "identity", "ids", "model", "params", "ports", "receipts", "records", "seats", "table"),
     ),
     "__init__": (),
-    "__main__": ("edges.cli",),
+    "__main__": ("edges.cli", "runner"),
 }
 
 # Each of these has one home; nobody else imports it.

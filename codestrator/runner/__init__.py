@@ -1,6 +1,7 @@
 """Runs one child: brings its agent up, hands it its work, reports for it, and ends it."""
 
 import contextlib
+import gc
 import os
 import queue
 import signal
@@ -16,7 +17,16 @@ if TYPE_CHECKING:
     from codestrator.runner.coming import Coming
 
 BAD_START, FENCED_OFF, UNREADABLE = 2, 4, 7
+HEAD_START_SECONDS = 0.04  # loading what this process needs would only hold the agent's start up
 FIRST_CALLS = ("thread.child.report", "thread.directive.list", "inbox.pending", "work.brief")
+
+
+def main(repo: str, thread_id: str) -> int:
+    """The same as the command `runner`, which spends its first moments on the command line."""
+    gc.disable()  # imports make next to no garbage
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    return run(Path(repo), thread_id)
 
 
 def run(folder: Path, thread_id: str) -> int:
@@ -39,7 +49,9 @@ def _early(folder: Path, thread_id: str, events: "Events") -> "Coming | None":
         return None
     from codestrator.runner.coming import Coming
 
-    return Coming(*found, events)
+    coming = Coming(*found, events)
+    coming.wait(HEAD_START_SECONDS)
+    return coming
 
 
 def _run(folder: Path, thread_id: str, coming: "Coming | None", events: "Events") -> int:
@@ -105,6 +117,7 @@ def _drive(channel: "Channel", coming: "Coming | None", events: "Events") -> int
         channel.report(status="failed", final_message=message[:8000], exit_status=BAD_START)
         return _refuse(message, BAD_START)
     try:
+        gc.enable()
         return Driver(channel, work, agent, events, screen).run()
     finally:
         coming.close()

@@ -1,9 +1,7 @@
 """An agent that is coming up while the runner loads and looks around: it takes the longest of all."""
 
-import random
 import threading
 import time
-from concurrent.futures import Future
 
 from codestrator.errors import External
 from codestrator.runner import kinds
@@ -22,12 +20,22 @@ class Coming:
         self._closed = threading.Event()
         self._guard = threading.Lock()
         self._newest: Agent | None = None
-        self._there: Future[Agent] = Future()
+        self._there = threading.Event()
+        self._agent: Agent | None = None
+        self._error: BaseException | None = None
         threading.Thread(target=self._bring_up, name="coming", daemon=True).start()
 
     def agent(self) -> Agent:
         """The agent, once it is up; raises what hindered it."""
-        return self._there.result()
+        self._there.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._agent is not None
+        return self._agent
+
+    def wait(self, seconds: float) -> None:
+        """Leave the processor to it for a moment."""
+        self._there.wait(seconds)
 
     def close(self) -> None:
         """End it, up or not."""
@@ -39,13 +47,14 @@ class Coming:
 
     def _bring_up(self) -> None:
         try:
-            self._there.set_result(self._started())
+            self._agent = self._started()
         except BaseException as error:
-            self._there.set_exception(error)
+            self._error = error
+        self._there.set()
 
     def _started(self) -> Agent:
         begun = time.monotonic()
-        rests = [rest * (0.5 + random.random()) for rest in RESTS]
+        rests = list(RESTS)
         while True:
             with self._guard:
                 self._newest = agent = kinds.make(self._kind, self._settings, self._events)
@@ -56,5 +65,12 @@ class Coming:
                 return agent
             except External:
                 agent.close()
-                if not rests or time.monotonic() - begun > SOON_SECONDS or self._closed.wait(rests.pop(0)):
+                if not rests or time.monotonic() - begun > SOON_SECONDS or self._closed.wait(_about(rests.pop(0))):
                     raise
+
+
+def _about(seconds: float) -> float:
+    """Others may rest for the same reason: not all at the same time again."""
+    from random import uniform  # what nearly never fails need not load it
+
+    return seconds * uniform(0.5, 1.5)
