@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from codestrator.clock import Clock, rfc3339
+from codestrator.errors import CodestratorError
 from codestrator.ports import Beat
 from codestrator.world.files import failed, make_private
 
@@ -75,12 +76,18 @@ class LiveFolder:
     def take(self, name: str) -> bool:
         """Become the one who is alive under that name; False if another process is."""
         with self._guard:
-            if name not in self._held:
+            mine = name in self._held
+            if not mine:
                 handle = self._lock(name)
                 if handle is None:
                     return False
                 self._held[name] = handle
-            self.renew(name)
+            try:
+                self.renew(name)
+            except CodestratorError:
+                if not mine:  # who was refused holds nothing
+                    os.close(self._held.pop(name))
+                raise
             return True
 
     def _lock(self, name: str) -> int | None:
@@ -117,13 +124,19 @@ class LiveFolder:
         record = msgspec.json.encode(beat).ljust(RECORD_BYTES - 1) + b"\n"
         with self._guard:
             if name in self._held and self._still(name):
-                os.pwrite(self._held[name], record, 0)
+                self._write(name, self._held[name], record)
                 return
             handle = self._open(name)
             try:
-                os.pwrite(handle, record, 0)
+                self._write(name, handle, record)
             finally:
                 os.close(handle)
+
+    def _write(self, name: str, handle: int, record: bytes) -> None:
+        try:
+            os.pwrite(handle, record, 0)
+        except OSError as error:
+            raise failed(self._path(name), "written", error) from None
 
     def _still(self, name: str) -> bool:
         """Whether our lock is on the file that has the name; where somebody removed it, lock the one there is now."""

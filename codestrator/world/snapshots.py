@@ -7,12 +7,19 @@ from pathlib import Path
 
 from codestrator.errors import WrongState
 from codestrator.ports import Git, Snapshot
-from codestrator.world.files import make_private
+from codestrator.world.files import failed, make_private
 from codestrator.world.git import displayed
 
 
 def take(git: Git, path: Path, private: Path, message: str, max_untracked_bytes: int) -> Snapshot:
     """HEAD is the first parent, a commit of the index the second; untracked files above the limit are named instead."""
+    try:
+        return _taken(git, path, private, message, max_untracked_bytes)
+    except OSError as error:  # a full disk
+        raise failed(private, "written", error) from None
+
+
+def _taken(git: Git, path: Path, private: Path, message: str, max_untracked_bytes: int) -> Snapshot:
     status, head, _ = git.try_run("rev-parse", "--verify", "--quiet", "HEAD^{commit}", at=path)
     if status:
         raise WrongState(f"'{path}' has no commit checked out, expected one", hint="Make a first commit.")

@@ -191,19 +191,24 @@ def hostile_repo(place: Path, branch: str) -> Path:
 
 
 @contextmanager
-def full_disk(place: Path) -> Iterator[None]:
-    """A disk of 64 KiB at that place with no byte left; skips where none can be mounted."""
+def small_disk(place: Path, size: str = "64k") -> Iterator[None]:
+    """A disk of its own at that place; skips where none can be mounted."""
     place.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)], capture_output=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)], capture_output=True)
     if done.returncode:
         pytest.skip(f"needs to mount a small disk: {done.stderr.decode(errors='replace')[:100]}")
     try:
-        with suppress(OSError), (place / "fill").open("wb", buffering=0) as file:
-            while True:
-                file.write(b"x" * 4096)
         yield
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no byte free; the file that takes them."""
+    with suppress(OSError), (disk / "fill").open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    return disk / "fill"
 
 
 def brood_of(repo: Path, make: Callable[[Path], Actor] = Actor, kind: type[Brood] = Brood) -> Iterator[Brood]:

@@ -12,7 +12,7 @@ import pytest
 import codestrator
 from codestrator.errors import External
 from tests.conftest import git
-from tests.journeys.brood import Brood, brood_of, full_disk, hostile, hostile_repo, kill
+from tests.journeys.brood import Brood, brood_of, fill, hostile, hostile_repo, kill, small_disk
 from tests.journeys.codex_crew import Models, case_of, codex_home, ours, returned, run
 from tests.runner.codexes import need_sandbox, real_codex
 from tests.scripted_model import Json, Step, fail, outputs, say, silence
@@ -192,7 +192,9 @@ def test_a_broken_role_file_ends_the_spawn_with_its_name(
 def test_neither_a_hostile_place_nor_a_full_disk_for_its_log_stops_codex(make: Make, tmp_path: Path) -> None:
     crew = make(hostile_repo(tmp_path, "main"))
     case = crew.root.case("one", "two")
-    with full_disk(crew.root.world.files.root / "logs"):
+    logs = crew.root.world.files.root / "logs"
+    with small_disk(logs):
+        fill(logs)
         crew.finished(crew.codex_child("whole", title=hostile("trapped"), scope_case_ids=[case]), case)
     assert [one for one in tmp_path.rglob("trapped?") if one.is_file()] == []
 

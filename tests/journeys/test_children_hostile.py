@@ -6,15 +6,17 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from codestrator.errors import CodestratorError, Forbidden, InvalidParams
+from codestrator import registry
+from codestrator.errors import CodestratorError, External, Forbidden, InvalidParams
 from tests.actors import Actor, unchanged
-from tests.journeys.brood import Brood, brood_of, full_disk, hostile, hostile_repo, kill
+from tests.conftest import git
+from tests.journeys.brood import Brood, brood_of, fill, hostile, hostile_repo, kill, small_disk
 
 pytestmark = [pytest.mark.slow, pytest.mark.tmux, pytest.mark.timeout(300)]
 ESCAPES = "\x1b]0;renamed\x07\x1b[2J#{pane_pid}#[fg=red]\u202e"
@@ -137,7 +139,9 @@ def test_a_full_disk_for_the_log_does_not_stop_a_child(
 ) -> None:
     case = brood.root.case("one", "two")
     silent = f"( {brood.labour(case, None)} ) >/dev/null 2>&1"  # its own words are its own trouble
-    with full_disk(brood.root.world.files.root / "logs"):
+    logs = brood.root.world.files.root / "logs"
+    with small_disk(logs):
+        fill(logs)
         with monkeypatch.context() as here:
             if not pane:
                 here.setenv("PATH", str(without_tmux(tmp_path / "bin")))
@@ -147,6 +151,31 @@ def test_a_full_disk_for_the_log_does_not_stop_a_child(
         done = brood.root("thread.child.wait_status", thread_id=thread, target_statuses=["completed"])
         assert done["achieved_status"] == "completed", brood.seen(thread)
         assert brood.nothing_runs(thread)
+
+
+def test_a_full_disk_for_everything_is_told_and_all_is_made_good_once_there_is_room(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk, "24m"):
+        git("init", "-q", str(disk / "shop"), at=tmp_path)
+        git("commit", "-q", "--allow-empty", "-m", "first", at=disk / "shop")
+        with contextmanager(brood_of)(disk / "shop") as brood:
+            struck, _ = brood.at_work("struck")
+            spared, _ = brood.at_work("spared")
+            before = brood.standing(spared)
+            took = fill(disk)
+            kill(brood.runner(struck))
+            for _ in range(2):  # the second finds what the first left
+                with pytest.raises(External):
+                    registry.reconcile(brood.root.world)
+            with pytest.raises(External):
+                brood.root("thread.child.directive", thread_id=spared, directive="no room for this")
+            assert brood.standing(spared) == before
+            took.unlink()
+            (found,) = brood.settled(struck)
+            assert found["status"] == "failed" and brood.nothing_runs(struck)
+            (kept,) = brood.root("rescue.list", worktree_id=found["worktree_id"])["items"]
+            assert git("show", f"{kept['ref']}:half.txt", at=disk / "shop") == "half of two"
+            assert brood.standing(spared) == before and brood.seen(spared)["status"] == "running"
 
 
 def without_tmux(place: Path) -> Path:
