@@ -76,7 +76,9 @@ def verb(
             function(ctx.ensure_object(Context), **given)
 
         everything = [*params, *derived.common()]
-        VERBS[name] = click.Command(name, None, click.pass_context(run), everything, function.__doc__, hidden=hidden)
+        noun, _, word = name.rpartition(" ")
+        place = derived.BELOW.setdefault(noun, {}) if noun else VERBS
+        place[word] = click.Command(word, None, click.pass_context(run), everything, function.__doc__, hidden=hidden)
         return function
 
     return make
@@ -215,6 +217,15 @@ def undo(context: Context, count: int, yes: bool, dry_run: bool) -> None:
         answer(context, "journal.undo", shown)
         click.confirm("Take this back?", abort=True, err=True)
     answer(context, "journal.undo", verbs.undo(context, shown))
+
+
+@verb("graph show", click.Option(["--format", "form"], type=click.Choice(("tree", "mermaid", "dot")), default="tree"))
+def graph_show(context: Context, form: str) -> None:
+    """Draw the planning graph."""
+    from codestrator.edges import drawing, plain
+
+    found = drawing.drawn(context, form)
+    _out(plain.success("graph.show", found) if context.json else found["drawing"])
 
 
 @verb("demo", click.Option(["--keep"], is_flag=True, help="Keep the clone to look around in it."))

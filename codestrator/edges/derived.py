@@ -25,6 +25,7 @@ else:
 LIST = "list"
 OFFERED = 50
 Answer = Callable[[Context, str, Mapping[str, Any]], None]
+BELOW: dict[str, dict[str, click.Command]] = {}  # verbs that stand among the methods of a noun
 
 
 def nouns() -> tuple[str, ...]:
@@ -36,7 +37,8 @@ def words(*path: str) -> tuple[str, ...]:
     """The words that may follow those of `path`, as a command line has them; those not in this version left out."""
     start = ".".join((*path, ""))
     shown = (name for name, method in table.METHODS.items() if name.startswith(start) and method.does)
-    return tuple(dict.fromkeys(name[len(start) :].split(".")[0].replace("_", "-") for name in shown))
+    found = (name[len(start) :].split(".")[0].replace("_", "-") for name in shown)
+    return tuple(dict.fromkeys([*found, *BELOW.get(".".join(path), ())]))
 
 
 def common() -> list[click.Parameter]:
@@ -98,6 +100,8 @@ class Noun(click.Group):
         return list(words(*self.path))
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if verb := BELOW.get(".".join(self.path), {}).get(name):
+            return verb
         path = (*self.path, name.replace("-", "_"))
         if any(one.startswith(".".join((*path, ""))) for one in table.METHODS):
             return Noun(path, self.answer)
