@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from codestrator import table
+from codestrator.world import processes
+from tests.conftest import ended
 from tests.scripted_model import Json, ScriptedModel, Step, outputs, say
 
 NAMESPACE = "mcp__codestrator"
 ROOT = "root"
+MARK = "CODESTRATOR_THREAD_ID"
 FIFO_SECONDS = 60
 CONFIG = """
 model = "{root}"
@@ -147,6 +150,12 @@ class Fifos:
     def close(self) -> None:
         for handle in self._open:
             os.close(handle)
+
+
+def nothing_runs(threads: Sequence[str]) -> bool:
+    """Whether no process of these children is left; a runner has told that it ended just before it does."""
+    left = [pid for one in threads for pid in processes.marked(MARK, one)]
+    return all(ended(pid, 5) for pid in left) and not [pid for one in threads for pid in processes.marked(MARK, one)]
 
 
 def codex_home(place: Path, url: str, repo: Path) -> dict[str, str]:

@@ -10,12 +10,14 @@ from codestrator.world import processes
 from tests.actors import Actor
 from tests.conftest import git
 from tests.journeys.codex_crew import (
+    MARK,
     ROOT,
     Fifos,
     Models,
     case_of,
     codex_exec,
     codex_home,
+    nothing_runs,
     ours,
     prompts,
     returned,
@@ -27,7 +29,6 @@ from tests.scripted_model import Json, Step, say
 
 pytestmark = [pytest.mark.codex, pytest.mark.tmux, pytest.mark.slow, pytest.mark.timeout(300)]
 
-MARK = "CODESTRATOR_THREAD_ID"
 # Which of the root's calls made what.
 FEATURE, ADA_CASE, GRACE_CASE, ADA, GRACE, PATCHED, QUEUED, ADA_DONE, ANEW, GRACE_DONE, DIRECTIVES, THREADS = range(
     3, 15
@@ -268,7 +269,7 @@ def test_a_root_and_two_workers(
     assert queued == 4 and "This was sent while you worked" in turns[queued]
     receipts(answer[DIRECTIVES]["items"], answer)
     anew(models, answer, turns)
-    assert not [one for nth in (ADA, GRACE, ANEW) for one in processes.marked(MARK, answer[nth]["thread"]["id"])]
+    assert nothing_runs([answer[nth]["thread"]["id"] for nth in (ADA, GRACE, ANEW)])
 
 
 def told(sent: Json) -> str:

@@ -10,16 +10,14 @@ from typing import Any
 import pytest
 
 from codestrator.errors import Limit
-from codestrator.world import processes
 from tests.actors import Actor
 from tests.conftest import git
-from tests.journeys.codex_crew import Fifos, Models, case_of, codex_home, ours, prompts, run
+from tests.journeys.codex_crew import Fifos, Models, case_of, codex_home, nothing_runs, ours, prompts, run
 from tests.runner.codexes import need_sandbox, real_codex
 from tests.scripted_model import Json, Step, say
 
 pytestmark = [pytest.mark.tmux, pytest.mark.slow, pytest.mark.timeout(240)]
 
-MARK = "CODESTRATOR_THREAD_ID"
 MOST = 6
 QUESTION = "Which cookie is meant?"
 ANSWER = "The one of the login."
@@ -160,10 +158,6 @@ def title(root: Actor, thread: str) -> str:
     return next(str(one["thread"]["title"]) for one in listed if one["thread"]["id"] == thread)
 
 
-def none_runs(threads: list[str]) -> bool:
-    return not [pid for one in threads for pid in processes.marked(MARK, one)]
-
-
 def test_six_commands_run_at_once_and_the_seventh_child_is_refused(
     root: Actor, actor: Callable[..., Actor], socket: str, fifos: Fifos
 ) -> None:
@@ -178,7 +172,7 @@ def test_six_commands_run_at_once_and_the_seventh_child_is_refused(
         fifos.let(f"go {nth}")
     ended = [wait(root, one, "completed") for one in threads]
     assert [one["achieved_status"] for one in ended] == ["completed"] * MOST
-    assert none_runs(threads)
+    assert nothing_runs(threads)
     again = root("thread.child.spawn", title="One more", launch_command="true")["thread"]["id"]
     assert wait(root, again, "completed")["achieved_status"] == "completed"
 
@@ -205,4 +199,4 @@ def test_six_real_codexes_work_at_once_and_the_seventh_is_refused(
     ended = [wait(root, one, "completed") for one in threads]
     assert [one["achieved_status"] for one in ended] == ["completed"] * MOST
     assert [root("task.get", task_id=planned[nth])["task"]["status"] for nth in working] == ["done"] * MOST
-    assert none_runs(threads)
+    assert nothing_runs(threads)
