@@ -51,9 +51,9 @@ def caller_for(world: "World", seat: Seat, method: "Method", want: Params, resol
         named = resolve(_look(world, seat), named)
         _claim_seat(world, seat, method, named)
     session_id = named or seat.default_session
-    if session_id is None and _wants_session(want):
-        session_id = _by_folder(world, seat, method)
     works = seat.kind == "operator" and method.kind != "read"  # who only looks proves nobody alive
+    if session_id is None and (_wants_session(want) or (seat.kind == "operator" and method.kind == "write")):
+        session_id = _by_folder(world, seat, method)
     if session_id and works and not world.live.held(session_id):
         world.live.renew(session_id)
     return describe(world, seat, session_id)

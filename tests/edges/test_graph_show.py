@@ -184,3 +184,15 @@ def test_show_stands_among_the_methods_of_its_noun(run: Run) -> None:
     assert "show" in run("graph", "-h").stdout
     assert re.search(r"graph +node, edge, checklist, snapshot, show", run("-h").stdout)
     assert "--format [tree|mermaid|dot]" in run("graph", "show", "-h").stdout
+
+
+def test_a_person_in_a_sessions_worktree_plans_for_that_session(run: Run, root: Actor) -> None:
+    """Also where a method takes no session: the journal says whose it is, so that it can be undone."""
+    made = result(run("plan", "bootstrap", "Faster login", "Sessions", "--json", at=root.path))
+    assert made["plan"]["owner_session_id"] == root.session
+    plan = made["plan"]["id"]
+    result(run("graph", "edge", "create", plan, made["initiative"]["id"], "relates_to", "--json", at=root.path))
+    submitted = result(run("plan", "rollup", "submit", plan, "--json", at=root.path))
+    assert submitted["node"]["submitted_by"] == root.thread
+    assert len(result(run("undo", "3", "--yes", "--json", at=root.path))["undone"]) == 3
+    assert result(run("graph", "node", "list", "--json"))["items"] == []

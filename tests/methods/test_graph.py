@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from codestrator.errors import Conflict, Forbidden, InvalidParams, NotFound, WrongState
+from codestrator.records import Check, Node, NodeSnapshot
 from tests.actors import Actor, SteeredClock, unchanged
-from tests.methods.crew import child
+from tests.methods.crew import child, put
 
 GONE = "node-0000000000"
 Kin = tuple[str, str, str, str]
@@ -298,6 +299,16 @@ def test_snapshots_are_numbered_and_only_added(root: Actor, kin: Kin) -> None:
     with unchanged(root):
         assert root("graph.snapshot.create", **given, next_action="go on", idempotency_key="k")["repeated"] is True
     assert root("graph.snapshot.create", **given)["snapshot"]["id"] == f"{kin[2]}.s2"
+
+
+def test_numbers_go_on_behind_those_that_a_merge_gave(root: Actor) -> None:
+    top = node(root, "initiative", "x")
+    kept = root.world.store.read().require(Node, top)
+    shots = tuple(NodeSnapshot(n=n, snapshot_type="note", at="2026-05-04T09:30:00.000Z") for n in (1, 2))
+    checks = {"4": Check(text="a", status="todo", facet="planning", order=1)}
+    put(root, kept.but(snapshots=shots, snapshot_count=1, checklist=checks, checklist_count=1))
+    assert root("graph.snapshot.create", node_id=top, snapshot_type="note")["snapshot"]["id"] == f"{top}.s3"
+    assert root("graph.checklist.upsert", node_id=top, item_text="b")["item"]["id"] == f"{top}.c5"
 
 
 def test_a_status_snapshot_sets_the_status_and_no_other_may(root: Actor, kin: Kin) -> None:
