@@ -162,6 +162,7 @@ def test_the_place_of_a_child_that_ended_is_free(family: Family) -> None:
 
 def test_a_pane_that_is_used_again_belongs_to_the_new_child_alone(family: Family, desk: Desk) -> None:
     old = family.spawn("echo the old one")["thread"]
+    family.until(lambda: desk("display-message", "-p", "-t", old["tmux_pane_id"], "#{pane_dead}") == "1")
     assert family.ended(old["id"]) == "completed"
     new = family.spawn("echo the new one; exec sleep 300")["thread"]
     assert new["tmux_pane_id"] == old["tmux_pane_id"] and desk.windows()[1].endswith(":children:1")
