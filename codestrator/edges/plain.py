@@ -11,6 +11,7 @@ SCHEMA_VERSION = 1
 COLUMNS = {
     "session.list": ("session.id", "session.status", "liveness", "active_cases", "held_leases", "session.user_request"),
     "task.list": ("id", "level", "status", "priority", "title"),
+    "graph.node.list": ("id", "node_type", "status", "approval_state", "priority", "title"),
     "task.ready": ("task.id", "task.priority", "unblocks", "task.title"),
     "resume.candidates.list": ("session.id", "reason", "silent_seconds", "machine", "session.user_request"),
     "lock.list": ("id", "scope_type", "scope_path", "mode", "session_id", "seconds_left"),

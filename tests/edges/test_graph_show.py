@@ -169,6 +169,13 @@ def test_more_nodes_than_a_page_has_are_all_drawn(run: Run, root: Actor) -> None
     assert titles.keys() == set(ids) and len(edges) == 1000
 
 
+def test_a_list_of_nodes_shows_what_they_are_and_how_far(run: Run, root: Actor) -> None:
+    made = root("graph.node.create", node_type="initiative", title="Top", approval_state="pending")["node"]["id"]
+    head, line = run("graph", "node", "list").stdout.splitlines()
+    assert head.split("\t") == ["id", "node type", "status", "approval state", "priority", "title"]
+    assert line.split("\t") == [made, "initiative", "todo", "pending", "0", "Top"]
+
+
 def test_no_nodes_are_told_and_another_format_is_refused(run: Run, root: Actor) -> None:
     assert "plan bootstrap" in run("graph", "show").stdout
     assert result(run("graph", "show", "--json")) == {
