@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,14 +34,23 @@ def fifos(tmp_path: Path) -> Iterator[Fifos]:
 
 
 @pytest.fixture
-def socket(repo: Path, tmp_path: Path, root: Actor) -> Iterator[str]:
-    """A tmux server of the test's own; children that a test leaves are ended with it."""
-    place = str(tmp_path / "tmux")
-    git("config", "codestrator.tmuxSocket", place, at=repo)
-    yield place
-    for one in root("thread.child.list", include_root=False)["items"]:
-        root("thread.child.stop", thread_id=one["thread"]["id"])
-    subprocess.run(["tmux", "-S", place, "kill-server"], capture_output=True, check=False)
+def socket(repo: Path) -> Iterator[str]:
+    """A tmux server of the test's own; the place is short, because sockets allow about 100 bytes."""
+    with tempfile.TemporaryDirectory(prefix="cs", dir="/tmp") as place:
+        git("config", "codestrator.tmuxSocket", f"{place}/s", at=repo)
+        yield f"{place}/s"
+        subprocess.run(["tmux", "-S", f"{place}/s", "kill-server"], capture_output=True, check=False)
+
+
+@pytest.fixture
+def root(socket: str, actor: Callable[..., Actor]) -> Iterator[Actor]:
+    """A root that reads of that server when it begins; children that a test leaves are ended with it."""
+    one: Actor = actor()
+    one("workspace.init")
+    one.open()
+    yield one
+    for child in one("thread.child.list", include_root=False)["items"]:
+        one("thread.child.stop", thread_id=child["thread"]["id"])
 
 
 @pytest.fixture
