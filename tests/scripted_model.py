@@ -21,6 +21,31 @@ USAGE = {
     "total_tokens": 18,
 }
 
+CONFIG = """
+model = "{model}"
+model_provider = "loopback"
+{top}check_for_update_on_startup = false
+[features]
+plugins = false
+unbounded_connection_retries = false
+[analytics]
+enabled = false
+[model_providers.loopback]
+name = "loopback"
+base_url = "{url}"
+env_key = "SCRIPTED_KEY"
+wire_api = "responses"
+request_max_retries = 1
+stream_max_retries = 1
+stream_idle_timeout_ms = {silent_ms}
+"""
+UNATTENDED = 'approval_policy = "never"\nsandbox_mode = "workspace-write"\n'
+
+
+def codex_config(url: str, *, model: str = "scripted", top: str = "", silent_ms: int = 20_000, tables: str = "") -> str:
+    """A `config.toml` with which Codex talks to a scripted model alone; `top` stands before the first table."""
+    return CONFIG.format(url=url, model=model, top=top, silent_ms=silent_ms) + tables
+
 
 def say(text: str) -> Step:
     """The model's last word of a turn."""

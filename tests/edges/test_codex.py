@@ -11,30 +11,12 @@ import pytest
 
 from tests.actors import Actor
 from tests.conftest import git
-from tests.scripted_model import Json, ScriptedModel, Step, call, outputs, say, search
+from tests.scripted_model import UNATTENDED, Json, ScriptedModel, Step, call, codex_config, outputs, say, search
 
 pytestmark = pytest.mark.codex
 NAMESPACE = "mcp__codestrator"
 
-CONFIG = """
-model = "{slug}"
-model_provider = "loopback"
-approval_policy = "never"
-sandbox_mode = "workspace-write"
-check_for_update_on_startup = false
-[features]
-plugins = false
-unbounded_connection_retries = false
-[analytics]
-enabled = false
-[model_providers.loopback]
-name = "loopback"
-base_url = "{url}"
-env_key = "SCRIPTED_KEY"
-wire_api = "responses"
-request_max_retries = 1
-stream_max_retries = 1
-stream_idle_timeout_ms = 20000
+TABLES = """\
 [mcp_servers.codestrator]
 command = {python}
 args = ["-m", "codestrator", "mcp"]
@@ -63,7 +45,13 @@ def run(codex: str, repo: Path, sealed: Path, monkeypatch: pytest.MonkeyPatch) -
         home.mkdir()
         source = json.dumps(str(Path(__file__).parents[2]))
         (home / "config.toml").write_text(
-            CONFIG.format(slug=slug, url=model.url, python=json.dumps(sys.executable), source=source), encoding="utf-8"
+            codex_config(
+                model.url,
+                model=slug,
+                top=UNATTENDED,
+                tables=TABLES.format(python=json.dumps(sys.executable), source=source),
+            ),
+            encoding="utf-8",
         )
         monkeypatch.setenv("CODEX_HOME", str(home))
         monkeypatch.setenv("SCRIPTED_KEY", "none")

@@ -13,31 +13,13 @@ from typing import Any
 from codestrator import table
 from codestrator.world import processes
 from tests.conftest import ended
-from tests.scripted_model import Json, ScriptedModel, Step, outputs, say
+from tests.scripted_model import UNATTENDED, Json, ScriptedModel, Step, codex_config, outputs, say
 
 NAMESPACE = "mcp__codestrator"
 ROOT = "root"
 MARK = "CODESTRATOR_THREAD_ID"
 FIFO_SECONDS = 60
-CONFIG = """
-model = "{root}"
-model_provider = "loopback"
-approval_policy = "never"
-sandbox_mode = "workspace-write"
-check_for_update_on_startup = false
-[features]
-plugins = false
-unbounded_connection_retries = false
-[analytics]
-enabled = false
-[model_providers.loopback]
-name = "loopback"
-base_url = "{url}"
-env_key = "SCRIPTED_KEY"
-wire_api = "responses"
-request_max_retries = 1
-stream_max_retries = 1
-stream_idle_timeout_ms = 60000
+TABLES = """\
 [projects.{repo}]
 trust_level = "trusted"
 [mcp_servers.codestrator]
@@ -169,13 +151,10 @@ def codex_home(place: Path, url: str, repo: Path) -> dict[str, str]:
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     passed_on = sorted({*given, "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "HOME", "XDG_CONFIG_HOME"})
-    text = CONFIG.format(
-        root=ROOT,
-        url=url,
-        repo=json.dumps(str(repo)),
-        python=json.dumps(sys.executable),
-        passed_on=json.dumps(passed_on),
+    tables = TABLES.format(
+        repo=json.dumps(str(repo)), python=json.dumps(sys.executable), passed_on=json.dumps(passed_on)
     )
+    text = codex_config(url, model=ROOT, top=UNATTENDED, silent_ms=60_000, tables=tables)
     (place / "config.toml").write_text(text, encoding="utf-8")
     return given
 

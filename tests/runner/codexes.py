@@ -12,26 +12,9 @@ import pytest
 
 from codestrator.runner.agent import AgentSettings, Event, Gone, Said, TurnEnded
 from tests.conftest import ended
+from tests.scripted_model import codex_config
 
 MARK = "CODESTRATOR_TEST_MARK"
-CONFIG = """
-model = "scripted"
-model_provider = "loopback"
-check_for_update_on_startup = false
-[features]
-plugins = false
-unbounded_connection_retries = false
-[analytics]
-enabled = false
-[model_providers.loopback]
-name = "loopback"
-base_url = "{url}"
-env_key = "SCRIPTED_KEY"
-wire_api = "responses"
-request_max_retries = 1
-stream_max_retries = 1
-stream_idle_timeout_ms = {silent_ms}
-"""
 Kind = TypeVar("Kind")
 
 
@@ -54,7 +37,7 @@ def codex_home(place: Path, url: str, silent_ms: int = 20000) -> dict[str, str]:
     """A home of Codex's own whose model is the scripted one; the environment that names it and marks all below it."""
     home = place / "codex"
     home.mkdir()
-    (home / "config.toml").write_text(CONFIG.format(url=url, silent_ms=silent_ms), encoding="utf-8")
+    (home / "config.toml").write_text(codex_config(url, silent_ms=silent_ms), encoding="utf-8")
     return {"CODEX_HOME": str(home), "SCRIPTED_KEY": "none", MARK: os.urandom(6).hex()}
 
 

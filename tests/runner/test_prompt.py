@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from codestrator import registry, table
+from codestrator import table
 from codestrator.runner.prompt import (
     MOST_BYTES,
     RULES,
