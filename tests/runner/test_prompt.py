@@ -248,6 +248,4 @@ def test_no_prompt_names_a_method_that_a_worker_may_not_call() -> None:
     assert {"work.brief", "step.check", "case.complete", "inbox.send", "thread.child.report"} <= {
         one for _, one in named
     }
-    assert [
-        one for one in named if table.TOOL_OF.get(one[1]) != one[0] or not table.may_call("worker", one[1])
-    ] == []
+    assert [one for one in named if table.TOOL_OF.get(one[1]) != one[0] or not table.may_call("worker", one[1])] == []
