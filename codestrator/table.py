@@ -66,7 +66,7 @@ GROUPS = (
     ),
     Group(
         "orch_task",
-        "Tasks of the plan: create, update; epic, feature, test group, case and its steps; begin, check, complete, resume.",
+        "Tasks of the plan: create, update; epic, feature, test group, case, steps; begin, check, complete, resume.",
         (
             write("task.create", "tasks.create"),
             read("task.list", "lists.tasks", WORKER, REVIEWER, ARCHITECT, at=True),

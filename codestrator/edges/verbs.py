@@ -23,33 +23,47 @@ def status(context: Context) -> dict[str, Any]:
 
 
 def _children(context: Context) -> list[dict[str, Any]]:
-    """The children at work, of all sessions."""
-    from codestrator.records import THREAD_ENDED, Thread
+    """The children at work, of all sessions, and those that failed with nobody in their place."""
+    from codestrator.records import SESSION_ENDED, THREAD_ENDED, Session, Thread
 
     tx = context.tx()
-    rows = [row for row in tx.rows(Thread) if row.parent_thread_id and row.status not in THREAD_ENDED]
+    gone = {row.id for row in tx.rows(Session) if row.status in SESSION_ENDED}
+    rows = [row for row in tx.rows(Thread) if row.parent_thread_id and row.session_id not in gone]
+    taken = {row.worktree_id for row in rows if row.status not in ("failed", "stopped", "cancelled")}
+    wanted = {
+        row.id
+        for row in rows
+        if row.status not in THREAD_ENDED or (row.status == "failed" and row.worktree_id not in taken)
+    }
     found = []
-    for session_id in dict.fromkeys(row.session_id for row in rows):
+    for session_id in dict.fromkeys(row.session_id for row in rows if row.id in wanted):
         given = {"session_id": session_id, "include_root": False, "limit": SHOWN}
-        for one in context.call("thread.child.list", given)["items"]:
-            thread = one["thread"]
-            if thread["status"] not in THREAD_ENDED:
-                known = ("id", "status", "title", "role", "turn", "progress", "blocker", "session_id")
-                seen = {name: thread[name] for name in known if name in thread}
-                found.append(seen | ({"case_id": one["case_id"]} if "case_id" in one else {}))
+        items = context.call("thread.child.list", given)["items"]
+        found += [_child(one) for one in items if one["thread"]["id"] in wanted]
     return found
 
 
+def _child(item: Mapping[str, Any]) -> dict[str, Any]:
+    thread = item["thread"]
+    known = ("id", "status", "title", "role", "turn", "progress", "blocker", "reason", "session_id")
+    seen = {name: thread[name] for name in known if name in thread}
+    return seen | ({"case_id": item["case_id"]} if "case_id" in item else {})
+
+
 def _asking(children: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """Children that wait for a word of their root."""
-    return [
-        {
-            "what": f"'{one['id']}' waits" + (f": {one['blocker']}" if one.get("blocker") else " for an answer"),
-            "call": f"git codestrator thread child status --thread-id {one['id']}",
-        }
-        for one in children
-        if one["status"] == "waiting"
-    ]
+    """Children that wait for a word of their root, or that failed."""
+    found = []
+    for one in children:
+        if one["status"] == "waiting":
+            what = f"'{one['id']}' waits" + (f": {one['blocker']}" if one.get("blocker") else " for an answer")
+            call = f"git codestrator thread child status --thread-id {one['id']}"
+        elif one["status"] == "failed":
+            what = f"'{one['id']}' failed: {one.get('reason', 'no reason given')}"
+            call = f"git codestrator thread child directive --thread-id {one['id']} --mode restart --directive …"
+        else:
+            continue
+        found.append({"what": what, "call": call})
+    return found
 
 
 def _cases(context: Context, state: str) -> list[dict[str, Any]]:

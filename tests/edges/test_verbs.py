@@ -10,9 +10,11 @@ from collections.abc import Callable
 import pytest
 
 from codestrator.errors import NotFound
+from codestrator.records import Thread
 from tests.actors import Actor, SteeredClock
 from tests.conftest import git
 from tests.edges.shell import Run, on_a_terminal, refused, result
+from tests.methods import crew
 
 
 def test_a_wait_that_ends_without_what_it_waited_for_exits_5(run: Run, root: Actor) -> None:
@@ -126,3 +128,18 @@ def test_a_followed_status_is_drawn_anew_when_the_state_moves(root: Actor, kind:
             process.kill()
     os.close(terminal)
     os.close(master)
+
+
+def test_a_child_that_failed_needs_a_person_until_another_is_in_its_place(
+    run: Run, root: Actor, actor: Callable[..., Actor]
+) -> None:
+    child = crew.child(actor, root)
+    child("thread.child.report", status="failed", final_message="no model key")
+    found = result(run("status", "--json"))
+    assert [(one["id"], one["status"]) for one in found["children"]] == [(child.thread, "failed")]
+    (need,) = found["needs"]
+    assert child.thread in need["what"] and "no model key" in need["what"] and "--mode restart" in need["call"]
+    worktree = root.world.store.read().require(Thread, child.thread).worktree_id
+    other = crew.child(actor, root, worktree_id=worktree)
+    found = result(run("status", "--json"))
+    assert [one["id"] for one in found["children"]] == [other.thread] and found["needs"] == []
