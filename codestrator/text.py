@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from functools import cache
+from typing import Literal
 
 from codestrator.errors import InvalidParams
 
@@ -11,6 +12,10 @@ from codestrator.errors import InvalidParams
 _ESCAPES = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])"
 # C0 and C1 controls but newline and tab; bidirectional controls (Unicode 16, UAX 9, section 2); lone surrogates.
 _UNWANTED = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+
+# A short line that ends as prompts do; a line that asks.
+_PROMPT = "^.{0,60}[>$#%\u276f\u203a\u00bb:]\\s*$"
+_QUESTION = r"^.{0,200}(?:\?|[\[(][yY]/[nN][\])])\s*:?\s*$"
 
 TITLE_CHARACTERS = 300
 SUMMARY_BYTES = 8 * 1024
@@ -22,6 +27,14 @@ JSON_BYTES = 64 * 1024
 def _compiled(pattern: str) -> re.Pattern[str]:
     """Compiled when first needed: a millisecond each, which most commands need not pay."""
     return re.compile(pattern)
+
+
+def waits_for(screen: str) -> Literal["idle", "waiting_user_answer"] | None:
+    """What a program whose last line on the screen this is waits for: words at a prompt, or an answer to a question."""
+    line = next((one for one in reversed(screen.splitlines()) if one.strip()), "")
+    if _compiled(_QUESTION).search(line):
+        return "waiting_user_answer"
+    return "idle" if _compiled(_PROMPT).search(line) else None
 
 
 def replace_unwanted(text: str, by: Callable[[str], str]) -> str:

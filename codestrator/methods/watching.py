@@ -12,6 +12,7 @@ from codestrator.methods.paging import page
 from codestrator.methods.pointing import active_ref
 from codestrator.params import Paged, Params, SessionId, ThreadId, Title
 from codestrator.records import THREAD_ENDED, Session, Thread, ThreadStatus
+from codestrator.text import waits_for
 from codestrator.threadfiles import Told
 
 STATUSES = (*children.LIVE, *THREAD_ENDED)
@@ -94,8 +95,9 @@ def status(flow: Flow, want: Status) -> dict[str, Any]:
         "reported_at": said.reported_at or thread.reported_at,
     }
     result |= _pane(flow, session, thread, want.capture_lines)
-    if thread.resolved_runner_kind == "command" and "screen" in result and thread.status in children.WORKING:
-        result["detection_tier"] = "screen" if said.provider_status is None else "report"
+    if thread.resolved_runner_kind == "command" and thread.status == "running":
+        shows = waits_for(result.get("screen", ""))
+        result |= {"provider_status": shows, "detection_tier": "screen"} if shows else {}
     return {name: value for name, value in result.items() if value is not None}
 
 

@@ -1,7 +1,6 @@
 """A child's runner and the state: what it reports, what it is told, and how it learns that something has moved."""
 
 import contextlib
-import re
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,12 +11,11 @@ from codestrator.clock import rfc3339
 from codestrator.errors import CodestratorError
 from codestrator.records import THREAD_ENDED, Thread
 from codestrator.runner.agent import Events
+from codestrator.text import waits_for
 from codestrator.threadfiles import ThreadFile
 from codestrator.world import LocalWorld
 
 LOOK_SECONDS = 0.2
-# A line at which a program waits for words: a short one that ends as prompts do.
-PROMPT = re.compile(r"^.{0,60}[>$#%\u276f\u203a\u00bb:?]\s*$")
 
 
 class Moved(NamedTuple):
@@ -84,8 +82,7 @@ class Channel:
         pane, tmux = self.thread().tmux_pane_id, self.world.tmux
         if pane is None or self.world.tmux.pane(pane, self.file.tmux_tag) is None:
             return False
-        lines = [line for line in tmux.capture(pane, self.file.tmux_tag, 20).splitlines() if line.strip()]
-        if not lines or not PROMPT.search(lines[-1]):
+        if waits_for(tmux.capture(pane, self.file.tmux_tag, 20)) is None:
             return False
         tmux.paste(pane, self.file.tmux_tag, words)
         return True

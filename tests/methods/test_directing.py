@@ -246,3 +246,12 @@ def test_a_worktree_that_has_a_new_worker_is_not_given_to_the_old_one(family: Fa
     new = family.child(SLEEPS, worktree_id=old["worktree_id"])
     with unchanged(family.root), pytest.raises(Conflict, match=f"is in use by '{new}'"):
         family.root(DIRECT, thread_id=old["id"], directive="again", mode="restart")
+
+
+def test_a_command_that_shows_a_prompt_gets_a_directive_pasted(family: Family) -> None:
+    thread_id = family.child('printf "agent> "; read line; echo "heard $line"; exec sleep 300')
+    family.shows(thread_id, "agent>")
+    sent = family.root("thread.child.directive", thread_id=thread_id, directive="keep $(touch x) the old name")
+    family.shows(thread_id, "heard keep $(touch x) the old name")
+    found = family.root("thread.directive.list", thread_id=thread_id)["items"][0]
+    assert (found["directive_id"], found["state"]) == (sent["directive"]["id"], "delivered")  # applied is never claimed

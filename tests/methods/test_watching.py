@@ -217,3 +217,13 @@ def test_attach_info_is_read_only_and_fit_for_a_shell(family: Family, desk: Desk
     for one, thread_id, error in ((other, thread["id"], Forbidden), (family.root, "thr-0000000000", NotFound)):
         with unchanged(one), pytest.raises(error):
             one("thread.attach_info", thread_id=thread_id)
+
+
+@pytest.mark.parametrize(
+    ("shown", "status"), [("Continue? [y/N] ", "waiting_user_answer"), ("agent> ", "idle"), ("working on it", None)]
+)
+def test_the_screen_tells_what_a_command_waits_for(family: Family, shown: str, status: str | None) -> None:
+    thread_id = family.child(f"printf {shlex.quote(shown)}; exec sleep 300")
+    found = family.shows(thread_id, shown.strip())
+    told = (found["provider_status"], found["detection_tier"])
+    assert told == ((status, "screen") if status else ("processing", "report"))
