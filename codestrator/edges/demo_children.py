@@ -28,7 +28,8 @@ async def play(stage: "Stage", alice: "Agent") -> None:
     if directive["state"] != "applied":
         raise External(f"the directive was not applied but is {directive['state']}", program="demo")
     screen = (await alice.call("thread.child.status", thread_id=tax))["screen"] if stage.tmux else ""
-    stage.console.print(escape("\n".join(f"   │ {one}" for one in screen.splitlines()[-SHOWN_LINES:])), style="dim")
+    lines = "\n".join(f"   │ {one}" for one in screen.splitlines()[-SHOWN_LINES:])
+    stage.console.print(escape(lines), style="dim", highlight=False, soft_wrap=True)
     ended = await asyncio.gather(*(_result(alice, one) for one in (tax, cart)))
     for thread_id, found in zip((tax, cart), ended, strict=True):
         alice.say(f"thread.child.wait_status {thread_id} → {found['achieved_status']}")
