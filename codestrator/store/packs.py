@@ -37,7 +37,7 @@ class Packs:
         return (self._folder / "multi-pack-index").exists()
 
     def write(self, repo: pygit2.Repository, oids: Iterable[bytes], workshop: Path) -> str:
-        """Make a pack in a folder of its own, flush it to disk, and put it in place; its name.
+        """Make a pack in a folder of its own, in the order given, flush it to disk, and put it in place; its name.
 
         The pack goes first: its index makes it known, and nobody ever sees half of either.
         """
@@ -46,7 +46,7 @@ class Packs:
         try:
             builder = pygit2.PackBuilder(repo)
             builder.set_threads(1)
-            for oid in side_by_side(repo, oids):
+            for oid in oids:
                 builder.add(pygit2.Oid(raw=oid))
             builder.write(str(workshop))
             (index,) = workshop.glob("*.idx")

@@ -6,6 +6,7 @@ never packed or deleted, and git's own gc may run at any moment: it takes over w
 
 import fcntl
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,13 +21,15 @@ from codestrator.errors import UnreadableState
 from codestrator.store.documents import LOCKS, STATE
 from codestrator.store.notes import NOTES
 from codestrator.store.objects import MISSING, TREE, Entry, split_tree
-from codestrator.store.packs import Packs
+from codestrator.store.packs import Packs, side_by_side
 
 REFS = (STATE, LOCKS, NOTES)  # not rescue/…: what snapshots hold is the user's content
 OBJECTS_OF_MUTATION = 5  # blob, three trees, commit
 DUE_OBJECTS = 1_000
 MOST_PACKS = 8
 CLOSE_SECONDS = 5.0
+# How long it may keep the calls of this process from running; Python's own 5 ms, at each file, would be felt.
+SWITCH_SECONDS = 0.0003
 TREES_KEPT = 4_096
 
 Trees = dict[bytes, dict[bytes, Entry]]
@@ -118,6 +121,8 @@ class Upkeep:
 
     def _maintain(self) -> bool:
         repo = self._opener(self._common_dir)
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_SECONDS)
         try:
             with self._alone("packing") as alone:
                 if not alone:
@@ -129,6 +134,7 @@ class Upkeep:
                 if alone:
                     self._merge_packs(repo)
         finally:
+            sys.setswitchinterval(before)
             repo.free()
         self.problem = None
         return True
@@ -171,7 +177,7 @@ class Upkeep:
         """Loose objects of our journals into one pack; then their files go; then it is remembered how far."""
         done = self._done()
         tips, counters = dict(done.tips), dict(done.counters)
-        found: dict[bytes, None] = {}
+        found: dict[bytes, bytes] = {}
         for ref in REFS:
             reference = repo.references.get(ref)
             if reference is not None:
@@ -179,15 +185,17 @@ class Upkeep:
                 counters[ref] = self._collect(repo, tips[ref], done.tips.get(ref), found)
         packs = done.packs
         if found:
-            name = self._packs.write(repo, found, self._private / "packing")
+            name = self._packs.write(repo, sorted(found, key=found.__getitem__), self._private / "packing")
             packs = (*(one for one in packs if one != name), name)
             self._remember(Done(done.tips, done.counters, packs))
             if not self._delete_loose(found, name):
                 return
         self._remember(Done(tips, counters, packs))
 
-    def _collect(self, repo: pygit2.Repository, tip: str, known: str | None, found: dict[bytes, None]) -> int:
-        """Add the loose objects that the commits after `known` brought, each commit behind its own; the tip's counter.
+    def _collect(self, repo: pygit2.Repository, tip: str, known: str | None, found: dict[bytes, bytes]) -> int:
+        """Add the loose objects that the commits after `known` brought, with where they lie; the tip's counter.
+
+        Each commit comes behind its own. Versions of one file or folder lie in one place, so that they meet in a pack.
 
         A commit's objects are deleted before itself, so one that is packed has nothing loose left.
         """
@@ -199,14 +207,20 @@ class Upkeep:
             if self._loose(commit.id.raw).exists():
                 old = commit.parents[0].tree_id.raw if commit.parent_ids else None
                 self._differences(repo, old, commit.tree_id.raw, trees, found)
-                found[commit.id.raw] = None
+                found[commit.id.raw] = b""
                 if len(trees) > TREES_KEPT:
                     trees.clear()
         counter: int = repo[tip].commit_time  # type: ignore[attr-defined]  # the tip of a walk is a commit
         return counter
 
     def _differences(
-        self, repo: pygit2.Repository, old: bytes | None, new: bytes, trees: Trees, found: dict[bytes, None]
+        self,
+        repo: pygit2.Repository,
+        old: bytes | None,
+        new: bytes,
+        trees: Trees,
+        found: dict[bytes, bytes],
+        place: bytes = b"/",
     ) -> None:
         if old == new or new in found:
             return
@@ -216,13 +230,14 @@ class Upkeep:
             if entry == was:
                 continue
             if entry.mode == TREE:
-                self._differences(repo, was.oid if was and was.mode == TREE else None, entry.oid, trees, found)
+                below = b"%s%s/" % (place, name)
+                self._differences(repo, was.oid if was and was.mode == TREE else None, entry.oid, trees, found, below)
             elif entry.oid not in found and self._loose(entry.oid).exists():
-                found[entry.oid] = None
+                found[entry.oid] = name
         if self._loose(new).exists():
-            found[new] = None
+            found[new] = place
 
-    def _delete_loose(self, oids: Mapping[bytes, None], name: str) -> bool:
+    def _delete_loose(self, oids: Mapping[bytes, bytes], name: str) -> bool:
         """False, with nothing deleted, if the pack is not there: git's own repacking was faster."""
         if not oids.keys() <= self._packs.oids(name).keys():
             return False
@@ -238,7 +253,7 @@ class Upkeep:
         merged, oids = self._small_ones(packs)
         if len(merged) < 2:
             return
-        made = self._packs.write(repo, oids, self._private / "merging")
+        made = self._packs.write(repo, side_by_side(repo, oids), self._private / "merging")
         with self._alone("packing", wait=True):
             done = self._done()
             kept = tuple(name for name in done.packs if name not in merged and name != made)
