@@ -122,8 +122,8 @@ def test_a_worker_asks_waits_and_goes_on_with_the_answer(by: str, root: Actor, c
         sent = root(by, thread_id=ada, directive=ANSWER, wait_seconds=20)["directive"]
         assert (sent["state"], sent["turn"]) == ("applied", 2)
     ended = wait(root, ada, "completed")
-    assert (ended["achieved_status"], ended["last_response"], ended["turn"]) == ("completed", "done", 2)
-    assert ANSWER in told(models, "ada")[1] and len(told(models, "ada")) == 2
+    assert (ended["achieved_status"], ended["last_response"]) == ("completed", "done")
+    assert ended["turn"] >= 2 and ANSWER in told(models, "ada")[1]
     assert root("task.get", task_id=case)["task"]["status"] == "done"
     assert not root("inbox.pending", receiver_thread_id=ada)["items"]
 

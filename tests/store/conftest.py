@@ -1,7 +1,8 @@
 """A store with state, on the repository of the test."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,3 +16,17 @@ def store(repo: Path) -> Iterator[Store]:
     one.initialise()
     yield one
     one.close()
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., Store]]:
+    """Makes stores that are closed with the test: a packing left in the background would go on beside the next one."""
+    made: list[Store] = []
+
+    def make(repo: Path, **given: Any) -> Store:
+        made.append(store_of(repo, **given))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pygit2
@@ -18,8 +18,10 @@ from codestrator.ids import mint
 from codestrator.records import KINDS, Task
 from codestrator.store import Stamp, Store, Transaction
 from codestrator.store.documents import Layout
+from tests.conftest import ended
 
 MACHINE = "0123456789"
+FORKS, FORK_SECONDS = 3, 25.0
 STATE, LOCKS = "refs/codestrator/state", "refs/codestrator/locks"
 OUTSIDE = ("_pygit2", "pygit2", "posix", "fcntl", "_io")
 PYGIT2 = str(Path(pygit2.__file__).parent)
@@ -122,26 +124,34 @@ def die_in(act: Callable[[], object], arm: Callable[[Callable[[], None]], object
 
     `arm` is given the tick and has it called at whatever counts as a step.
     """
-    child = os.fork()
-    if child == 0:  # never returns
-        left = step
+    for _ in range(FORKS):
+        child = os.fork()
+        if child == 0:
+            _to_its_death(act, arm, step)
+        if not hasattr(os, "pidfd_open") or ended(child, FORK_SECONDS):
+            _, status = os.waitpid(child, 0)
+            assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the child failed before it was killed"
+            return os.WIFSIGNALED(status)
+        # A thread that some other test has left held a lock of a library as we forked: nobody gives it back in there.
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    raise AssertionError(f"{FORKS} children did not end within {FORK_SECONDS} s each")
 
-        def tick() -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
 
-        status = 1
-        try:
-            arm(tick)
-            act()
-            status = 0
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the child failed before it was killed"
-    return os.WIFSIGNALED(status)
+def _to_its_death(act: Callable[[], object], arm: Callable[[Callable[[], None]], object], left: int) -> NoReturn:
+    def tick() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    status = 1
+    try:
+        arm(tick)
+        act()
+        status = 0
+    finally:
+        os._exit(status)
 
 
 def at_every_call(tick: Callable[[], None]) -> None:

@@ -2,15 +2,17 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from codestrator.store import Store
 from codestrator.store.loose import LooseObjects
 from tests.conftest import git
-from tests.store.kit import put, store_of, task
+from tests.store.kit import put, task
 
 
 def loose_of(repo: Path, *, durable: bool = False) -> LooseObjects:
@@ -29,8 +31,8 @@ def test_git_reads_it_under_the_id_that_git_gives_it(repo: Path, content: bytes)
 
 
 @pytest.mark.parametrize("durable", [False, True])
-def test_nothing_else_stays_behind_and_git_is_content(repo: Path, durable: bool) -> None:
-    store = store_of(repo, durable=durable)
+def test_nothing_else_stays_behind_and_git_is_content(repo: Path, opened: Callable[..., Store], durable: bool) -> None:
+    store = opened(repo, durable=durable)
     store.initialise()
     put(store, task())
     assert list((repo / ".git" / "objects").glob("tmp_obj_*")) == []
@@ -59,15 +61,18 @@ def test_a_folder_that_gc_took_away_is_made_again(repo: Path) -> None:
 
 def test_a_repository_shared_by_a_group_keeps_its_rights(repo: Path) -> None:
     (repo / ".git" / "objects").chmod(0o2775)  # as `git init --shared=group` makes it
-    oid = loose_of(repo).write(b"blob", b"for the group").hex()
+    there = {one.name for one in (repo / ".git" / "objects").iterdir()}
+    contents = (b"for the group %d" % number for number in range(100))
+    oids = (loose_of(repo).write(b"blob", content).hex() for content in contents)
+    oid = next(one for one in oids if one[:2] not in there)
     place = repo / ".git" / "objects" / oid[:2] / oid[2:]
     assert place.stat().st_mode & 0o777 == 0o444
     assert place.parent.stat().st_mode & 0o2070 == 0o2070
 
 
-def test_a_name_of_the_users_own_letters_is_kept_in_the_commit(repo: Path) -> None:
+def test_a_name_of_the_users_own_letters_is_kept_in_the_commit(repo: Path, opened: Callable[..., Store]) -> None:
     git("config", "user.name", "Zoë Müller", at=repo)
-    store = store_of(repo)
+    store = opened(repo)
     store.initialise()
     put(store, task())
     assert git("log", "-1", "--format=%an", "refs/codestrator/state", at=repo) == "Zoë Müller"

@@ -1,5 +1,6 @@
 """What was read or written once need not be read again by the next process; and never is a cache believed too much."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from codestrator.ids import mint
 from codestrator.records import Task
 from codestrator.store import Store
-from tests.store.kit import put, store_of, task
+from tests.store.kit import put, task
 
+Opener = Callable[..., Store]
 MANY = 200
 
 
@@ -32,36 +34,38 @@ def titles(store: Store) -> set[str]:
     return {row.title for row in store.read().rows(Task)}
 
 
-def test_a_bulk_of_documents_is_not_read_again_by_the_next_process(repo: Path, reads: list[bytes]) -> None:
-    first = store_of(repo)
+def test_a_bulk_of_documents_is_not_read_again_by_the_next_process(
+    repo: Path, opened: Opener, reads: list[bytes]
+) -> None:
+    first = opened(repo)
     first.initialise()
     put(first, *(task(f"t{number}") for number in range(MANY)))
     first.close()
     reads.clear()
-    second = store_of(repo)
+    second = opened(repo)
     assert titles(second) == {f"t{number}" for number in range(MANY)}
     trees = 1 + 16 + 256
     assert len(reads) <= trees
 
 
-def test_what_the_bulk_did_not_touch_stays_in_the_cache(repo: Path, reads: list[bytes]) -> None:
-    first = store_of(repo)
+def test_what_the_bulk_did_not_touch_stays_in_the_cache(repo: Path, opened: Opener, reads: list[bytes]) -> None:
+    first = opened(repo)
     first.initialise()
     put(first, *(task(f"t{number}") for number in range(MANY)))
-    second = store_of(repo)
+    second = opened(repo)
     put(second, *(task(f"u{number}", id=mint("epic")) for number in range(70)))
     reads.clear()
-    third = store_of(repo)
+    third = opened(repo)
     assert len(titles(third)) == MANY + 70
     assert len(reads) <= 1 + 16 + 256
 
 
-def test_a_damaged_cache_is_an_empty_one(repo: Path) -> None:
-    first = store_of(repo)
+def test_a_damaged_cache_is_an_empty_one(repo: Path, opened: Opener) -> None:
+    first = opened(repo)
     first.initialise()
     put(first, *(task(f"t{number}") for number in range(MANY)))
     (place,) = (repo / ".git" / "codestrator" / "cache").glob("rows-*")
     raw = place.read_bytes()
     for broken in (b"", raw[:100], raw[:4] + b"x" + raw[5:], b"\0" * len(raw)):
         place.write_bytes(broken)
-        assert len(titles(store_of(repo))) == MANY
+        assert len(titles(opened(repo))) == MANY
