@@ -7,7 +7,7 @@ from codestrator.calls import Flow, Tx
 from codestrator.errors import Forbidden, WrongState
 from codestrator.methods import liveness, who
 from codestrator.model import shown
-from codestrator.records import ACTIVE, THREAD_ENDED, Directive, Session, Task, Thread
+from codestrator.records import ACTIVE, THREAD_ENDED, Directive, DirectiveState, Session, Task, Thread
 from codestrator.threadfiles import Told
 
 LIVE = ("planned", "initializing", "running", "interrupted", "waiting")
@@ -63,6 +63,11 @@ def in_sight(tx: Tx, thread: Thread) -> dict[str, Any]:
     said = told(tx, thread.id)
     newer = {"turn": max(said.turn, thread.turn), "progress": said.progress, "reported_at": said.reported_at}
     return found | {name: value for name, value in newer.items() if value}
+
+
+def state_of(tx: Tx, one: Directive) -> DirectiveState:
+    """Its state; what is still open when its time has passed is over, published or not."""
+    return "expired" if one.state in ("queued", "delivered") and one.expires_at <= tx.at else one.state
 
 
 def open_directives(tx: Tx, thread_id: str) -> list[Directive]:

@@ -47,7 +47,7 @@ def directive(flow: Flow, want: Direct) -> dict[str, Any]:
 
     def look(tx: Tx) -> Directive | None:
         found = tx.require(Directive, sent.id)
-        return found if state_of(tx, found) not in ("queued", "delivered") else None
+        return found if children.state_of(tx, found) not in ("queued", "delivered") else None
 
     found = waiting.first(flow, want.wait_seconds, look) if want.wait_seconds else None
     tx = flow.read()
@@ -144,7 +144,7 @@ def _listed(tx: Tx, want: Listing) -> list[Directive]:
     found = [one for thread_id in threads for one in tx.found(Directive, thread_id=thread_id)]
     if tx.caller.kind == "child":  # a restart is for the one that follows it
         found = [one for one in found if one.mode != "restart"]
-    wanted = [one for one in found if not want.state or state_of(tx, one) in want.state]
+    wanted = [one for one in found if not want.state or children.state_of(tx, one) in want.state]
     return sorted(wanted, key=lambda one: (one.created_at, one.id))
 
 
@@ -161,13 +161,8 @@ def _check_may_read(tx: Tx, thread: Thread) -> None:
         )
 
 
-def state_of(tx: Tx, one: Directive) -> DirectiveState:
-    """Its state; what is still open when its time has passed is over, published or not."""
-    return "expired" if one.state in ("queued", "delivered") and one.expires_at <= tx.at else one.state
-
-
 def shown(tx: Tx, one: Directive) -> dict[str, Any]:
-    return as_seen(one) | {"state": state_of(tx, one)}
+    return as_seen(one) | {"state": children.state_of(tx, one)}
 
 
 def item(tx: Tx, one: Directive) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from codestrator.calls import Flow, Tx
-from codestrator.methods import children, directing
+from codestrator.methods import children
 from codestrator.methods.pointing import active_ref
 from codestrator.model import shown
 from codestrator.records import THREAD_ENDED, Directive, Message, Session, Thread
@@ -82,7 +82,7 @@ def directives(flow: Flow, tx: Tx, session: Session, thread: Thread) -> list[dic
         flow.world.live.tell(f"{thread.id}.brief", tx.at.encode())
     found = []
     for one in sorted(sent, key=lambda one: (one.created_at, one.id)):
-        state = directing.state_of(tx, one)
+        state = children.state_of(tx, one)
         if one.mode == "restart" and not is_root:
             continue
         if state in ("queued", "delivered") or (state == "expired" and one.expires_at > since):

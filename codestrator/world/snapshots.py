@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from codestrator.errors import WrongState
@@ -26,6 +25,8 @@ def _taken(git: Git, path: Path, private: Path, message: str, max_untracked_byte
     head = head.strip()
     branch = git.try_run("symbolic-ref", "--quiet", "--short", "HEAD", at=path)[1].strip() or None
     make_private(private)
+    import tempfile  # with what it imports a millisecond, which a brief need not pay
+
     with tempfile.TemporaryDirectory(dir=private, prefix="snapshot-") as place:
         index = Path(place) / "index"
         source = Path(git.run("rev-parse", "--absolute-git-dir", at=path)) / "index"
