@@ -1,17 +1,13 @@
 """Writes and deletes packs of our own objects, and knows what lies in them; never anybody else's."""
 
-import os
 import re
-import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
-import pygit2
-from pygit2.enums import ObjectType
+from codestrator.ports import Git
 
-from codestrator.store.objects import TREE, split_tree
-
-_ID = re.compile(rb'"id":"([^"]*)"')
+UNSPLIT = ("-c", "pack.packSizeLimit=0")  # what the user may have set for packs to be carried on small disks
+PACK_SECONDS = 600.0
+NAMES = 8 + 1024  # where the names begin, after the header and the fan-out, which ends with their count
 _NAME = re.compile(r"pack-[0-9a-f]{40}")
 
 
@@ -36,80 +32,29 @@ class Packs:
         """Whether git has an index over all packs, which would then name packs that are gone."""
         return (self._folder / "multi-pack-index").exists()
 
-    def write(self, repo: pygit2.Repository, oids: Iterable[bytes], workshop: Path) -> str:
-        """Make a pack in a folder of its own, in the order given, flush it to disk, and put it in place; its name.
+    def write(self, git: Git, *options: str, stdin: str) -> str | None:
+        """Have git make a pack of what `stdin` names and put it in place; its name, None if there was nothing to pack.
 
-        The pack goes first: its index makes it known, and nobody ever sees half of either.
+        Git writes it under another name, flushes it to the disk, and its index, which makes it known, comes last. In a
+        process of its own, because packing in this one would keep its calls, and whoever waits for them, from running.
         """
-        shutil.rmtree(workshop, ignore_errors=True)  # what a killed process left
-        workshop.mkdir(mode=0o700, parents=True)
-        try:
-            builder = pygit2.PackBuilder(repo)
-            builder.set_threads(1)
-            for oid in oids:
-                builder.add(pygit2.Oid(raw=oid))
-            builder.write(str(workshop))
-            (index,) = workshop.glob("*.idx")
-            self._folder.mkdir(exist_ok=True)
-            for place in (index.with_suffix(".pack"), index):
-                flush(place)
-                shutil.move(place, self._folder / place.name)  # a copy, where objects/ is on another file system
-            flush(self._folder)
-        finally:
-            shutil.rmtree(workshop, ignore_errors=True)
-        return index.stem
+        said = git.run(
+            *UNSPLIT, "pack-objects", "--quiet", "--threads=1", "--window=4", *options, str(self._folder / "pack"),
+            stdin=stdin.encode(), seconds=PACK_SECONDS,
+        )  # fmt: skip
+        return f"pack-{said}" if said else None
 
     def delete(self, name: str) -> None:
         for suffix in ("idx", "rev", "pack"):  # without its index no program looks for a pack
             self.path(name, suffix).unlink(missing_ok=True)
 
-    def oids(self, name: str) -> dict[bytes, None]:
-        """The ids of its objects, in the order in which they lie there (gitformat-pack, index version 2).
-
-        None at all if git has taken the pack over meanwhile.
-        """
+    def oids(self, name: str) -> set[bytes]:
+        """The ids of its objects (gitformat-pack, index version 2); none at all if git has taken the pack over."""
         try:
             raw = self.path(name, "idx").read_bytes()
         except FileNotFoundError:
-            return {}
+            return set()
         if raw[:8] != b"\xfftOc\0\0\0\x02":
             raise ValueError(f"'{name}' has no index of version 2")
-        count = int.from_bytes(raw[8 + 1020 : 8 + 1024])
-        names = 8 + 1024
-        offsets = names + 24 * count
-        ordered = sorted(range(count), key=lambda one: raw[offsets + 4 * one : offsets + 4 * one + 4])
-        return {raw[names + 20 * one : names + 20 * one + 20]: None for one in ordered}
-
-
-def side_by_side(repo: pygit2.Repository, oids: Iterable[bytes]) -> list[bytes]:
-    """Versions of one file or folder next to each other, otherwise in the order given.
-
-    libgit2 looks for deltas only among the ten neighbours of one type and size: this halves a pack.
-    """
-    known: dict[bytes, bytes] = {}
-
-    def name(oid: bytes) -> bytes:
-        if oid not in known:
-            known[oid] = _name(*repo.read(pygit2.Oid(raw=oid)))
-        return known[oid]
-
-    def _name(kind: int, raw: bytes) -> bytes:
-        """A document's id; for a folder, the first file in it, however deep."""
-        if kind == ObjectType.BLOB:
-            found = _ID.search(raw)
-            return found[1] if found else b""
-        first = next(iter(split_tree(raw).items()), None) if kind == ObjectType.TREE else None
-        if first is None:
-            return b""
-        return b"/" + (name(first[1].oid) if first[1].mode == TREE else first[0])
-
-    return sorted(oids, key=name)
-
-
-def flush(place: Path) -> None:
-    """Have a file or a folder on the disk before going on."""
-    handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        count = int.from_bytes(raw[NAMES - 4 : NAMES])
+        return {raw[at : at + 20] for at in range(NAMES, NAMES + 20 * count, 20)}

@@ -7,13 +7,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import pygit2
 
 from codestrator.errors import External
 from codestrator.ports import Contention, Move
+from codestrator.store.documents import LOCKS, STATE
 from codestrator.store.objects import Objects
+from codestrator.store.reffile import RefFile
 
+OFTEN_MOVED = (STATE, LOCKS, "refs/notes/codestrator")
 OURS = ("refs/codestrator/", "refs/notes/codestrator")
 STALE_SECONDS = 2.0
 # libgit2 tells contention only by these words.
@@ -30,12 +34,37 @@ def is_contention(error: Exception) -> bool:
     return any(words in str(error) for words in CONTENTION)
 
 
+class Held(Protocol):
+    """A ref that nobody else can move, until it is moved or released."""
+
+    def move(self, new: str) -> None: ...
+
+    def release(self) -> None: ...
+
+
+class Transaction:
+    """A ref held by libgit2; one transaction each, because one over several moves them in a hash table's order."""
+
+    def __init__(self, repo: pygit2.Repository, ref: str) -> None:
+        self._ref = ref
+        self._transaction = repo.transaction()
+        self._transaction.lock_ref(ref)
+
+    def move(self, new: str) -> None:
+        self._transaction.set_target(self._ref, new)
+        self._transaction.commit()
+
+    def release(self) -> None:
+        self._transaction.__exit__(Contention, None, None)  # any type: free it without committing again
+
+
 class Refs:
     """The refs of one repository."""
 
-    def __init__(self, objects: Objects, common_dir: Path) -> None:
+    def __init__(self, objects: Objects, common_dir: Path, *, durable: bool) -> None:
         self._objects = objects
         self._common_dir = common_dir
+        self._files = {ref: RefFile(common_dir, ref, durable=durable) for ref in OFTEN_MOVED}
         self._seen: dict[str, tuple[int, int]] = {}
 
     def read(self, ref: str) -> str | None:
@@ -44,24 +73,18 @@ class Refs:
         return str(found.target) if found is not None else None
 
     def move(self, moves: Sequence[Move]) -> None:
-        """Compare and move; raises `Contention`, with nothing moved, when one is locked or not at its old value.
-
-        Each has a libgit2 transaction of its own, because one over several moves them in the order of a hash table.
-        """
-        repo = self._objects.repo
-        held: dict[str, pygit2.ReferenceTransaction] = {}
+        """Compare and move; raises `Contention`, with nothing moved, when one is locked or not at its old value."""
+        held: dict[str, Held] = {}
         try:
             for move in sorted(moves, key=lambda one: one.ref):
                 if move.new is None and move.old is not None:
                     raise ValueError(f"refs are never deleted here: {move.ref}")
-                held[move.ref] = repo.transaction()
-                held[move.ref].lock_ref(move.ref)
+                held[move.ref] = self._lock(move.ref)
                 if self.read(move.ref) != move.old:
                     raise Contention(move.ref)
             for move in moves:
                 if move.new is not None and move.new != move.old:
-                    held[move.ref].set_target(move.ref, move.new)
-                    held[move.ref].commit()
+                    held[move.ref].move(move.new)
         except (OSError, pygit2.GitError) as error:
             if is_contention(error):
                 raise Contention(str(error)) from None
@@ -72,8 +95,12 @@ class Refs:
                 stderr_tail=str(error)[-500:],
             ) from error
         finally:
-            for transaction in held.values():
-                transaction.__exit__(Contention, None, None)  # any type: free it without committing again
+            for one in held.values():
+                one.release()
+
+    def _lock(self, ref: str) -> "Held":
+        file = self._files.get(ref)
+        return (file.lock() if file else None) or Transaction(self._objects.repo, ref)
 
     def break_stale(self, ref: str) -> bool:
         """Put aside the lock file of one of our refs that a killed writer left. Only for who holds the gate.

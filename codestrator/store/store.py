@@ -14,7 +14,7 @@ from codestrator import SCHEMA
 from codestrator.clock import Clock, rfc3339
 from codestrator.errors import Busy, External, InvalidParams, NotFound, UnreadableState, WrongState
 from codestrator.model import Document
-from codestrator.ports import Contention, Move
+from codestrator.ports import Contention, Git, Move
 from codestrator.store.configuration import open_repository
 from codestrator.store.documents import LOCKS, STATE, Layout, canonical, newer
 from codestrator.store.journal import Operation, journal
@@ -39,13 +39,17 @@ class Meta(msgspec.Struct):
 
 
 class Store:
-    """The documents of one repository. `patience_seconds` bounds the redoing of a publish that lost the race."""
+    """The documents of one repository.
+
+    `git` gives the git program once it is needed; `patience_seconds` bounds the redoing of a publish that lost a race.
+    """
 
     def __init__(
         self,
         common_dir: Path,
         kinds: Mapping[str, type[Document]],
         clock: Clock,
+        git: Callable[[], Git],
         *,
         machine: str,
         durable: bool = False,
@@ -59,9 +63,9 @@ class Store:
         self._clock = clock
         private = common_dir / "codestrator"
         self.objects = Objects(common_dir, RowCache(private / "cache", kinds), durable=durable)
-        self.refs = Refs(self.objects, common_dir)
+        self.refs = Refs(self.objects, common_dir, durable=durable)
         self.gate_lock = Gate(private / "gate", gate_seconds)
-        self.upkeep = Upkeep(common_dir, open_repository)
+        self.upkeep = Upkeep(common_dir, open_repository, git)
         self.recent = Tips(private / "tips")
         self._layouts = {ref: Layout(ref, kinds) for ref in (STATE, LOCKS)}
         self._latest: dict[str, Picture] = {}

@@ -6,33 +6,30 @@ never packed or deleted, and git's own gc may run at any moment: it takes over w
 
 import fcntl
 import os
-import sys
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import pygit2
-from pygit2.enums import SortMode
 
-from codestrator.errors import UnreadableState
+from codestrator.errors import External, UnreadableState
+from codestrator.ports import Git
 from codestrator.store.documents import LOCKS, STATE
+from codestrator.store.loose import loose_path
 from codestrator.store.notes import NOTES
-from codestrator.store.objects import MISSING, TREE, Entry, split_tree
-from codestrator.store.packs import Packs, side_by_side
+from codestrator.store.objects import MISSING
+from codestrator.store.packs import Packs
 
 REFS = (STATE, LOCKS, NOTES)  # not rescue/…: what snapshots hold is the user's content
 OBJECTS_OF_MUTATION = 5  # blob, three trees, commit
 DUE_OBJECTS = 1_000
 MOST_PACKS = 8
 CLOSE_SECONDS = 5.0
-# How long it may keep the calls of this process from running; Python's own 5 ms, at each file, would be felt.
-SWITCH_SECONDS = 0.0003
-TREES_KEPT = 4_096
-
-Trees = dict[bytes, dict[bytes, Entry]]
+_OID = re.compile(r"\b[0-9a-f]{40}\b")
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -41,17 +38,25 @@ class Done(msgspec.Struct, frozen=True):
     tips: dict[str, str] = {}
     counters: dict[str, int] = {}
     packs: tuple[str, ...] = ()
+    begun: bool = False  # a packing that was not ended
 
 
 class Upkeep:
     """The maintenance of one repository; any number of processes may have one, one of them packs at a time."""
 
     def __init__(
-        self, common_dir: Path, opener: Callable[[Path], pygit2.Repository], *, due_objects: int = DUE_OBJECTS
+        self,
+        common_dir: Path,
+        opener: Callable[[Path], pygit2.Repository],
+        git: Callable[[], Git],
+        *,
+        due_objects: int = DUE_OBJECTS,
     ) -> None:
         self._common_dir = common_dir
         self._opener = opener
+        self._git = git
         self._due = due_objects
+        self._objects = f"{common_dir}/objects"
         self._private = common_dir / "codestrator"
         self._packs = Packs(common_dir)
         self._packed: dict[str, int] | None = None
@@ -89,7 +94,7 @@ class Upkeep:
     def _quietly(self) -> None:
         try:
             self._maintain()
-        except (*MISSING, TypeError) as error:  # TypeError: pygit2's, for an object of another type than expected
+        except (External, *MISSING) as error:
             self.problem = str(error)[:500]
             self._packed, self._extra = dict(self._known), 0  # try again after as many mutations, not at the next
         finally:
@@ -111,31 +116,27 @@ class Upkeep:
         self.close()
         try:
             return self._maintain()
-        except KeyError as error:
+        except External as error:
+            lost = _OID.search(error.details.get("stderr_tail", ""))
+            if lost is None:
+                raise
             raise UnreadableState(
-                f"object {error} is missing, expected the journal to be whole",
+                f"object {lost[0]} cannot be read, expected the journal to be whole",
                 hint="Run doctor.check to see what is damaged and what can be repaired.",
-                document=str(error),
+                document=lost[0],
                 reason="missing object",
             ) from None
 
     def _maintain(self) -> bool:
-        repo = self._opener(self._common_dir)
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_SECONDS)
-        try:
-            with self._alone("packing") as alone:
-                if not alone:
-                    return False
-                self._pack_new(repo)
-            self._packed, self._extra = self._done().counters, 0
-            self._packing = False  # merging may take seconds, and what is new must not wait for it
-            with self._alone("merging") as alone:
-                if alone:
-                    self._merge_packs(repo)
-        finally:
-            sys.setswitchinterval(before)
-            repo.free()
+        with self._alone("packing") as alone:
+            if not alone:
+                return False
+            self._pack_new()
+        self._packed, self._extra = self._done().counters, 0
+        self._packing = False  # merging may take seconds, and what is new must not wait for it
+        with self._alone("merging") as alone:
+            if alone:
+                self._merge_packs()
         self.problem = None
         return True
 
@@ -162,90 +163,47 @@ class Upkeep:
         return msgspec.structs.replace(done, packs=tuple(name for name in done.packs if self._packs.exists(name)))
 
     def _remember(self, done: Done) -> None:
+        """Not flushed to the disk: where it is lost, loose objects are looked for in the whole journal."""
         aside = self._private / "packed.new"
-        with aside.open("wb") as file:
-            file.write(msgspec.json.encode(done))
-            file.flush()
-            os.fsync(file.fileno())
+        aside.write_bytes(msgspec.json.encode(done))
         aside.replace(self._private / "packed")
 
-    def _loose(self, oid: bytes) -> Path:
-        digits = oid.hex()
-        return self._common_dir / "objects" / digits[:2] / digits[2:]
-
-    def _pack_new(self, repo: pygit2.Repository) -> None:
+    def _pack_new(self) -> None:
         """Loose objects of our journals into one pack; then their files go; then it is remembered how far."""
         done = self._done()
-        tips, counters = dict(done.tips), dict(done.counters)
-        found: dict[bytes, bytes] = {}
-        for ref in REFS:
-            reference = repo.references.get(ref)
-            if reference is not None:
-                tips[ref] = str(reference.target)
-                counters[ref] = self._collect(repo, tips[ref], done.tips.get(ref), found)
+        repo = self._opener(self._common_dir)
+        tips: dict[str, str] = {}
+        counters: dict[str, int] = {}
+        try:
+            for ref in REFS:
+                if reference := repo.references.get(ref):
+                    tips[ref] = str(reference.target)
+                    counters[ref] = repo[reference.target].commit_time  # type: ignore[attr-defined]  # a commit
+            known = [f"^{tip}" for tip in done.tips.values() if tip in repo]
+        finally:
+            repo.free()
+        if not tips or tips == done.tips:
+            return
+        # What a killed process has packed may still lie there loose too: it is packed again, so that it goes.
+        only = () if done.begun else ("--unpacked",)
+        self._remember(msgspec.structs.replace(done, begun=True))
+        name = self._packs.write(self._git(), "--revs", *only, "--no-sparse", stdin=lines(*tips.values(), *known))
         packs = done.packs
-        if found:
-            name = self._packs.write(repo, sorted(found, key=found.__getitem__), self._private / "packing")
+        if name is not None:
             packs = (*(one for one in packs if one != name), name)
-            self._remember(Done(done.tips, done.counters, packs))
-            if not self._delete_loose(found, name):
+            if not self._delete_loose(name):
                 return
         self._remember(Done(tips, counters, packs))
 
-    def _collect(self, repo: pygit2.Repository, tip: str, known: str | None, found: dict[bytes, bytes]) -> int:
-        """Add the loose objects that the commits after `known` brought, with where they lie; the tip's counter.
-
-        Each commit comes behind its own. Versions of one file or folder lie in one place, so that they meet in a pack.
-
-        A commit's objects are deleted before itself, so one that is packed has nothing loose left.
-        """
-        walk = repo.walk(tip, SortMode.NONE)
-        if known is not None and known in repo:
-            walk.hide(known)
-        trees: Trees = {}
-        for commit in walk:
-            if self._loose(commit.id.raw).exists():
-                old = commit.parents[0].tree_id.raw if commit.parent_ids else None
-                self._differences(repo, old, commit.tree_id.raw, trees, found)
-                found[commit.id.raw] = b""
-                if len(trees) > TREES_KEPT:
-                    trees.clear()
-        counter: int = repo[tip].commit_time  # type: ignore[attr-defined]  # the tip of a walk is a commit
-        return counter
-
-    def _differences(
-        self,
-        repo: pygit2.Repository,
-        old: bytes | None,
-        new: bytes,
-        trees: Trees,
-        found: dict[bytes, bytes],
-        place: bytes = b"/",
-    ) -> None:
-        if old == new or new in found:
-            return
-        before = _entries(repo, old, trees) if old else {}
-        for name, entry in _entries(repo, new, trees).items():
-            was = before.get(name)
-            if entry == was:
-                continue
-            if entry.mode == TREE:
-                below = b"%s%s/" % (place, name)
-                self._differences(repo, was.oid if was and was.mode == TREE else None, entry.oid, trees, found, below)
-            elif entry.oid not in found and self._loose(entry.oid).exists():
-                found[entry.oid] = name
-        if self._loose(new).exists():
-            found[new] = place
-
-    def _delete_loose(self, oids: Mapping[bytes, bytes], name: str) -> bool:
+    def _delete_loose(self, name: str) -> bool:
         """False, with nothing deleted, if the pack is not there: git's own repacking was faster."""
-        if not oids.keys() <= self._packs.oids(name).keys():
-            return False
+        oids = self._packs.oids(name)
         for oid in oids:
-            self._loose(oid).unlink(missing_ok=True)
-        return True
+            with suppress(FileNotFoundError):
+                os.unlink(loose_path(self._objects, oid))  # noqa: PTH108  # strings: a thousand, beside the calls
+        return bool(oids)
 
-    def _merge_packs(self, repo: pygit2.Repository) -> None:
+    def _merge_packs(self) -> None:
         """Keep our packs few; each round takes the small ones, so that no object is packed again and again."""
         packs = self._done().packs
         if len(packs) <= MOST_PACKS or self._packs.indexed_together:
@@ -253,32 +211,28 @@ class Upkeep:
         merged, oids = self._small_ones(packs)
         if len(merged) < 2:
             return
-        made = self._packs.write(repo, side_by_side(repo, oids), self._private / "merging")
+        made = self._packs.write(self._git(), "--stdin-packs", stdin=lines(*(f"{name}.pack" for name in merged)))
+        if made is None:
+            return
         with self._alone("packing", wait=True):
             done = self._done()
             kept = tuple(name for name in done.packs if name not in merged and name != made)
-            self._remember(Done(done.tips, done.counters, (*merged, *kept, made)))
-            if oids.keys() <= self._packs.oids(made).keys():
+            self._remember(msgspec.structs.replace(done, packs=(*merged, *kept, made)))
+            if oids <= self._packs.oids(made):
                 for name in merged - {made}:
                     self._packs.delete(name)
-                self._remember(Done(done.tips, done.counters, (*kept, made)))
+                self._remember(msgspec.structs.replace(done, packs=(*kept, made)))
 
-    def _small_ones(self, packs: tuple[str, ...]) -> tuple[set[str], dict[bytes, None]]:
+    def _small_ones(self, packs: tuple[str, ...]) -> tuple[set[str], set[bytes]]:
         """The smallest half, and the next ones while they are no more than twice as large as all before."""
         contents = {name: self._packs.oids(name) for name in packs if self._packs.may_go(name)}
         merged: set[str] = set()
-        oids: dict[bytes, None] = {}
         for name in sorted(contents, key=lambda one: len(contents[one])):
             if len(merged) >= MOST_PACKS // 2 and len(contents[name]) > 2 * sum(len(contents[one]) for one in merged):
                 break
             merged.add(name)
-        for name in reversed(packs):  # the newest first, as they lie in each
-            if name in merged:
-                oids.update(contents[name])
-        return merged, oids
+        return merged, {oid for name in merged for oid in contents[name]}
 
 
-def _entries(repo: pygit2.Repository, oid: bytes, trees: Trees) -> dict[bytes, Entry]:
-    if oid not in trees:
-        trees[oid] = split_tree(repo.read(pygit2.Oid(raw=oid))[1])
-    return trees[oid]
+def lines(*words: str) -> str:
+    return "".join(f"{one}\n" for one in words)

@@ -43,7 +43,9 @@ class LocalWorld:
         self._live = LiveFolder(common_dir / "codestrator" / "live", clock)
         self.live: ports.Live = self._live
         self.settings: ports.Settings = read_settings(configuration(common_dir), private)
-        self.store = Store(common_dir, KINDS, clock, machine=self.settings.machine, durable=self.settings.durable)
+        self.store = Store(
+            common_dir, KINDS, clock, lambda: self.git, machine=self.settings.machine, durable=self.settings.durable
+        )
         self._notes = NoteBook(self.store)
         self.notes: ports.Notes = self._notes
 

@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -18,10 +20,11 @@ from codestrator.ids import mint
 from codestrator.records import KINDS, Task
 from codestrator.store import Stamp, Store, Transaction
 from codestrator.store.documents import Layout
+from codestrator.world.git import GitProgram
 from tests.conftest import ended
 
 MACHINE = "0123456789"
-FORKS, FORK_SECONDS = 3, 25.0
+FORK_SECONDS = 25.0
 STATE, LOCKS = "refs/codestrator/state", "refs/codestrator/locks"
 OUTSIDE = ("_pygit2", "pygit2", "posix", "fcntl", "_io")
 PYGIT2 = str(Path(pygit2.__file__).parent)
@@ -29,7 +32,21 @@ SOURCE = str(Path(__file__).parents[2] / "codestrator" / "store")
 
 
 def store_of(repo: Path, clock: Clock | None = None, **given: Any) -> Store:
-    return Store(repo / ".git", KINDS, clock or Clock(), machine=MACHINE, **given)
+    return Store(repo / ".git", KINDS, clock or Clock(), lambda: program(repo), machine=MACHINE, **given)
+
+
+@contextmanager
+def opened(repo: Path) -> Iterator[Store]:
+    """A store that is closed afterwards, so that nothing of it goes on in the background."""
+    store = store_of(repo)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def program(repo: Path) -> GitProgram:
+    return GitProgram(repo, lambda key: None)
 
 
 def stamp(subject: str = "test.act", op: str = "") -> Stamp:
@@ -124,18 +141,21 @@ def die_in(act: Callable[[], object], arm: Callable[[Callable[[], None]], object
 
     `arm` is given the tick and has it called at whatever counts as a step.
     """
-    for _ in range(FORKS):
-        child = os.fork()
-        if child == 0:
-            _to_its_death(act, arm, step)
-        if not hasattr(os, "pidfd_open") or ended(child, FORK_SECONDS):
-            _, status = os.waitpid(child, 0)
-            assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the child failed before it was killed"
-            return os.WIFSIGNALED(status)
-        # A thread that some other test has left held a lock of a library as we forked: nobody gives it back in there.
+    # Only the thread that forks goes on in the child: a lock that another one holds would never be given back.
+    for one in threading.enumerate():
+        if one.name == "codestrator-upkeep":
+            one.join(FORK_SECONDS)
+            assert not one.is_alive()
+    child = os.fork()
+    if child == 0:
+        _to_its_death(act, arm, step)
+    if hasattr(os, "pidfd_open") and not ended(child, FORK_SECONDS):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    raise AssertionError(f"{FORKS} children did not end within {FORK_SECONDS} s each")
+        raise AssertionError(f"the child did not end within {FORK_SECONDS} s")
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the child failed before it was killed"
+    return os.WIFSIGNALED(status)
 
 
 def _to_its_death(act: Callable[[], object], arm: Callable[[Callable[[], None]], object], left: int) -> NoReturn:

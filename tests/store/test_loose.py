@@ -35,7 +35,7 @@ def test_nothing_else_stays_behind_and_git_is_content(repo: Path, opened: Callab
     store = opened(repo, durable=durable)
     store.initialise()
     put(store, task())
-    assert list((repo / ".git" / "objects").glob("tmp_obj_*")) == []
+    assert list((repo / ".git" / "objects").rglob("tmp_obj_*")) == []
     assert git("fsck", "--strict", "--no-dangling", at=repo) == ""
 
 

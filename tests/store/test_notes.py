@@ -30,8 +30,9 @@ from pathlib import Path
 from codestrator.clock import Clock
 from codestrator.records import KINDS
 from codestrator.store import NoteBook, Store
+from tests.store.kit import program
 
-store = Store(Path(sys.argv[1]), KINDS, Clock(), machine="aaaaaaaaaa")
+store = Store(Path(sys.argv[1]), KINDS, Clock(), lambda: program(Path(sys.argv[1])), machine="aaaaaaaaaa")
 notes = NoteBook(store)
 who, commits = sys.argv[2], sys.argv[3].split(",")
 """

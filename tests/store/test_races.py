@@ -26,7 +26,9 @@ from tests.store.kit import (
     at_every_call,
     die_in,
     git,
+    opened,
     outcomes,
+    program,
     put,
     raise_priority,
     stamp,
@@ -67,7 +69,8 @@ def test_a_kill_between_any_two_steps_of_a_mutation_leaves_all_or_nothing(repo: 
         after = priority(repo, one.id)
         assert after - before in ((0, 1) if killed else (1,))
         locks_left += len(age_locks(repo))
-        raise_priority(store_of(repo), one.id)
+        with opened(repo) as later:
+            raise_priority(later, one.id)
         before = priority(repo, one.id)
         assert before == after + 1
         if not killed:
@@ -75,7 +78,8 @@ def test_a_kill_between_any_two_steps_of_a_mutation_leaves_all_or_nothing(repo: 
     assert number > 50
     assert locks_left > 0, "no kill fell between lock and move, so nothing was proved of that"
     assert not list((repo / ".git" / "refs").rglob("*.lock*"))
-    assert len(list(store_of(repo).journal())) == before + 2
+    with opened(repo) as last:
+        assert len(list(last.journal())) == before + 2
     git(repo, "fsck", "--strict")
 
 
@@ -133,7 +137,8 @@ def test_a_kill_between_two_refs_leaves_a_prefix_of_the_order(repo: Path, store:
         new = (git(repo, "rev-parse", STATE), git(repo, "rev-parse", LOCKS))
         seen.add((old[0] != new[0], old[1] != new[1]))
         age_locks(repo)
-        both(store_of(repo), one.id)
+        with opened(repo) as later:
+            both(later, one.id)
         if not killed:
             break
     assert seen == {(False, False), (True, False), (True, True)}
@@ -256,7 +261,7 @@ def test_without_the_gate_the_compare_and_swap_alone_loses_nothing(repo: Path, s
     put(store, one)
 
     def write() -> None:
-        mine = Ungated(repo / ".git", KINDS, Clock(), machine=MACHINE, patience_seconds=60)
+        mine = Ungated(repo / ".git", KINDS, Clock(), lambda: program(repo), machine=MACHINE, patience_seconds=60)
         for _ in range(15):
             raise_priority(mine, one.id)
 

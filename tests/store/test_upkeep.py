@@ -7,19 +7,31 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-import pygit2
 import pytest
 
 from codestrator.errors import UnreadableState
+from codestrator.ports import Git
 from codestrator.records import Task
 from codestrator.store import Store
 from codestrator.store.configuration import open_repository
 from codestrator.store.packs import Packs
 from codestrator.store.upkeep import MOST_PACKS, Upkeep
-from tests.store.kit import LOCKS, STATE, at_every_file, die_in, git, loose, put, raise_priority, store_of, task
+from tests.store.kit import (
+    LOCKS,
+    STATE,
+    at_every_file,
+    die_in,
+    git,
+    loose,
+    program,
+    put,
+    raise_priority,
+    store_of,
+    task,
+)
 
 
 def packs(repo: Path) -> list[str]:
@@ -182,7 +194,7 @@ def test_git_may_take_over_our_packs(repo: Path, store: Store, act: list[str]) -
 
 
 def test_packing_starts_by_itself_when_it_is_due(repo: Path, store: Store) -> None:
-    store.upkeep = Upkeep(repo / ".git", open_repository, due_objects=50)
+    store.upkeep = Upkeep(repo / ".git", open_repository, lambda: program(repo), due_objects=50)
     one = task()
     put(store, one)
     most = 0
@@ -293,8 +305,9 @@ def test_packing_damaged_state_names_what_is_missing_and_deletes_nothing(repo: P
 
 def test_a_pack_that_git_takes_over_before_we_are_done_costs_no_object(repo: Path, store: Store) -> None:
     class Hurried(Packs):
-        def write(self, repo_handle: pygit2.Repository, oids: Iterable[bytes], workshop: Path) -> str:
-            name = super().write(repo_handle, oids, workshop)
+        def write(self, program: Git, *options: str, stdin: str) -> str | None:
+            name = super().write(program, *options, stdin=stdin)
+            assert name
             git(repo, "repack", "-qa")
             for suffix in ("idx", "pack"):
                 self.path(name, suffix).unlink()
@@ -317,6 +330,28 @@ def test_what_a_pack_holds_is_read_from_its_index(repo: Path, store: Store) -> N
     store.maintain()
     (name,) = packs(repo)
     said = git(repo, "verify-pack", "-v", f".git/objects/pack/{name}.idx").splitlines()
-    lines = [line.split() for line in said if line[40:41] == " "]
-    in_order = [words[0] for words in sorted(lines, key=lambda words: int(words[4]))]
-    assert [one.hex() for one in Packs(repo / ".git").oids(name)] == in_order
+    assert {one.hex() for one in Packs(repo / ".git").oids(name)} == {line[:40] for line in said if line[40:41] == " "}
+
+
+def test_what_the_user_set_for_packs_does_not_split_ours(repo: Path, store: Store) -> None:
+    git(repo, "config", "pack.packSizeLimit", "1m")
+    put(store, *[task(f"{number:064x}" * 40) for number in range(900)])
+    store.maintain()
+    assert len(packs(repo)) == 1
+    assert not ours(repo) & loose(repo)
+
+
+def test_what_a_killed_packing_left_loose_goes_with_the_next(repo: Path, store: Store) -> None:
+    one = task()
+    put(store, one)
+    store.close()
+    assert die_in(lambda: store_of(repo).maintain(), at_every_unlink, 3)
+    assert packs(repo) and ours(repo) & loose(repo)
+    raise_priority(store, one.id)
+    store.maintain()
+    assert not ours(repo) & loose(repo)
+    assert contents(repo) == [f"{one.id} 1"]
+
+
+def at_every_unlink(tick: Callable[[], None]) -> None:
+    sys.addaudithook(lambda event, _: tick() if event == "os.remove" else None)
