@@ -73,10 +73,7 @@ def writers(folder: Path) -> list[Row]:
     spread = statistics.median(one[2] / one[1] for one in rates["mutation"])
     _, middle, tail = sorted(rates["mutation"], key=lambda one: one[2] / one[1])[1]
     return [
-        at_least("mutation, 8 writers, 10,000 documents, packing beside it", rate, limit, 0.45),
-        at_least(
-            "the same while nothing is packed", statistics.median(one[0] for one in rates["unpacked"]), limit, 0.45
-        ),
+        at_least("mutation, 8 writers, 10,000 documents", rate, limit, 0.45),
         at_least("bare swap, 8 writers", statistics.median(one[0] for one in rates["swap"]), limit, 0.75),
         Row("p99 beside p50, 8 writers", f"{tail:.1f} ms", f"{middle:.1f} ms", spread, "<= 3", spread <= 3),
     ]

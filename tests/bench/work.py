@@ -8,7 +8,7 @@ from codestrator.ports import Contention, Move
 
 
 def act(kind: str, repo: Path, number: str) -> Callable[[], None]:
-    return {"rename": _rename, "swap": _swap, "mutation": _mutation, "unpacked": _unpacked}[kind](repo, number)
+    return {"rename": _rename, "swap": _swap, "mutation": _mutation}[kind](repo, number)
 
 
 def _rename(repo: Path, number: str) -> Callable[[], None]:
@@ -58,13 +58,3 @@ def _mutation(repo: Path, number: str) -> Callable[[], None]:
     from tests.bench.store import toucher
 
     return toucher(open_world(repo).store)
-
-
-def _unpacked(repo: Path, number: str) -> Callable[[], None]:
-    """The same while nothing is packed beside it, as in any 200 mutations but one round."""
-    from codestrator.world import open_world
-    from tests.bench.store import toucher
-
-    store = open_world(repo).store
-    store.upkeep.after = lambda *_: None  # type: ignore[method-assign]
-    return toucher(store)
