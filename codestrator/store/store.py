@@ -4,8 +4,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import pygit2
@@ -24,7 +25,9 @@ from codestrator.store.refs import Gate, Refs
 from codestrator.store.rowcache import WORTH_WRITING, RowCache
 from codestrator.store.tips import Tip, Tips
 from codestrator.store.transaction import Stamp, Transaction, moves_of
-from codestrator.store.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from codestrator.store.upkeep import Upkeep
 
 T = TypeVar("T")
 Mover = Callable[[Sequence[Move]], None]
@@ -65,10 +68,16 @@ class Store:
         self.objects = Objects(common_dir, RowCache(private / "cache", kinds), durable=durable)
         self.refs = Refs(self.objects, common_dir, durable=durable)
         self.gate_lock = Gate(private / "gate", gate_seconds)
-        self.upkeep = Upkeep(common_dir, open_repository, git)
+        self._git = git
         self.recent = Tips(private / "tips")
         self._layouts = {ref: Layout(ref, kinds) for ref in (STATE, LOCKS)}
         self._latest: dict[str, Picture] = {}
+
+    @cached_property
+    def upkeep(self) -> "Upkeep":
+        from codestrator.store.upkeep import Upkeep  # what only reads needs none
+
+        return Upkeep(self.common_dir, open_repository, self._git)
 
     @property
     def repo(self) -> pygit2.Repository:
@@ -241,7 +250,7 @@ class Store:
             time.sleep(_rest())
 
     def _publish(self, transaction: Transaction, stamp: Stamp, mover: Mover) -> None:
-        ours, pictures = self._written(transaction, _message(stamp, transaction))
+        ours, pictures = self._written(transaction, stamp.message(transaction.about()))
         seen = [Move(ref, now, now) for ref in sorted(transaction.read_refs) for now in [_tip(transaction, ref)]]
         mover(moves_of(transaction, ours, seen))
         for picture in pictures:
@@ -323,24 +332,13 @@ class Store:
 
     def close(self) -> None:
         """End what runs in the background, and let go of the repository."""
-        self.upkeep.close()
+        if "upkeep" in self.__dict__:
+            self.upkeep.close()
         self.objects.close()
 
 
 def _tip(transaction: Transaction, ref: str) -> str:
     return transaction.state_commit if ref == STATE else transaction.book_commit
-
-
-def _message(stamp: Stamp, transaction: Transaction) -> str:
-    subject = stamp.subject if " " in stamp.subject else f"{stamp.subject} {transaction.about()}".rstrip()
-    trailers = {
-        "Op": stamp.op,
-        "Actor": stamp.actor,
-        "Session": stamp.session,
-        "Thread": stamp.thread,
-        "Machine": stamp.machine,
-    }
-    return subject + "\n\n" + "".join(f"{name}: {value}\n" for name, value in trailers.items() if value)
 
 
 def _rest() -> float:

@@ -29,6 +29,18 @@ class Stamp(NamedTuple):
     thread: str | None
     machine: str
 
+    def message(self, about: str) -> str:
+        """The commit's message; `about` completes a subject that is a method's name alone."""
+        subject = self.subject if " " in self.subject else f"{self.subject} {about}".rstrip()
+        trailers = {
+            "Op": self.op,
+            "Actor": self.actor,
+            "Session": self.session,
+            "Thread": self.thread,
+            "Machine": self.machine,
+        }
+        return subject + "\n\n" + "".join(f"{name}: {value}\n" for name, value in trailers.items() if value)
+
 
 class Transaction:
     """Reads come from one commit of each ref; nothing is written before the store publishes what was staged."""

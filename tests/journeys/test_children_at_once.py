@@ -16,6 +16,7 @@ from tests.conftest import git
 from tests.journeys.codex_crew import Fifos, Models, case_of, codex_home, nothing_runs, ours, prompts, run
 from tests.runner.codexes import need_sandbox, real_codex
 from tests.scripted_model import Json, Step, say
+from tests.world.desk import until
 
 pytestmark = [pytest.mark.tmux, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -116,14 +117,16 @@ def test_a_worker_asks_waits_and_goes_on_with_the_answer(by: str, root: Actor, c
     (letter,) = root("inbox.pending", wait_seconds=10)["items"]
     assert (letter["sender"], letter["text"]) == (ada, QUESTION)
     assert root("task.get", task_id=case)["task"]["status"] == "in_progress"
+    # A directive cuts off a turn that still runs, and then the model's next word would answer that.
+    until(lambda: root("thread.child.status", thread_id=ada)["last_response"] == "I wait")
     if by == "inbox.send":
         root(by, receiver_thread_id=ada, message=ANSWER)
     else:
         sent = root(by, thread_id=ada, directive=ANSWER, wait_seconds=20)["directive"]
         assert (sent["state"], sent["turn"]) == ("applied", 2)
     ended = wait(root, ada, "completed")
-    assert (ended["achieved_status"], ended["last_response"]) == ("completed", "done")
-    assert ended["turn"] >= 2 and ANSWER in told(models, "ada")[1]
+    assert (ended["achieved_status"], ended["last_response"], ended["turn"]) == ("completed", "done", 2)
+    assert ANSWER in told(models, "ada")[1] and len(told(models, "ada")) == 2
     assert root("task.get", task_id=case)["task"]["status"] == "done"
     assert not root("inbox.pending", receiver_thread_id=ada)["items"]
 

@@ -1,0 +1,25 @@
+"""Acts in the world that a process began: what to look for if it died."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from codestrator.model import IMMUTABLE, Document, group
+
+LIFE = group("life")
+
+
+class Intent(Document, frozen=True, kw_only=True):
+    """An act begun: what to look for if the process that wrote this died, or the receipt of a keyed call."""
+
+    KIND: ClassVar[str] = "intent"
+    ROW: ClassVar[tuple[str, ...]] = ("state", "machine", "session_id", "method", "ended_at")
+
+    method: Annotated[str, IMMUTABLE]
+    machine: Annotated[str, IMMUTABLE]
+    params_digest: Annotated[str, IMMUTABLE]
+    state: Annotated[Literal["planned", "done", "failed", "reversed"], LIFE]
+    session_id: Annotated[str | None, IMMUTABLE] = None
+    pid: Annotated[int, IMMUTABLE] = 0
+    process_started_at: Annotated[str, IMMUTABLE] = ""
+    args: Annotated[dict[str, Any], IMMUTABLE] = {}
+    ended_at: Annotated[str | None, LIFE] = None
+    outcome: Annotated[dict[str, Any] | None, LIFE] = None
