@@ -10,7 +10,18 @@ from codestrator import ids, params, scopes
 from codestrator.calls import Tx
 from codestrator.errors import Forbidden, WrongState
 from codestrator.params import Params
-from codestrator.records import THREAD_ENDED, Checkpoint, Directive, Message, Task, Thread, Worktree
+from codestrator.records import (
+    THREAD_ENDED,
+    Checkpoint,
+    Directive,
+    Land,
+    MergeRequest,
+    Message,
+    Review,
+    Task,
+    Thread,
+    Worktree,
+)
 from codestrator.table import Method
 
 # What they show is open across sessions, so they may be asked for another one's.
@@ -92,6 +103,24 @@ def _checkpoint(tx: Tx, thread: Thread, field: str, checkpoint_id: str) -> None:
         raise _refused(tx, field, checkpoint_id, found.session_id, "a checkpoint of its own session or case")
 
 
+def _request(tx: Tx, thread: Thread, field: str, request_id: str) -> None:
+    found = tx.get(MergeRequest, request_id)
+    if found and found.session_id != thread.session_id:
+        raise _refused(tx, field, request_id, found.session_id, "a merge request of its own session")
+
+
+def _review(tx: Tx, thread: Thread, field: str, review_id: str) -> None:
+    found = tx.get(Review, review_id)
+    if found and found.reviewer_thread_id != thread.id:
+        raise _refused(tx, field, review_id, found.reviewer_thread_id, "the job that was given to it")
+
+
+def _land(tx: Tx, thread: Thread, field: str, land_id: str) -> None:
+    found = tx.get(Land, land_id)
+    if found and found.session_id != thread.session_id:
+        raise _refused(tx, field, land_id, found.session_id, "a queue item of its own session")
+
+
 OWN: dict[str, Callable[[Tx, Thread, str, str], None]] = {
     "ses": _session,
     "thr": _thread,
@@ -99,6 +128,9 @@ OWN: dict[str, Callable[[Tx, Thread, str, str], None]] = {
     "msg": _message,
     "dir": _directive,
     "cp": _checkpoint,
+    "mrq": _request,
+    "rev": _review,
+    "land": _land,
 }
 
 

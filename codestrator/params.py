@@ -38,6 +38,7 @@ def _id(*prefixes: str, part: bool = False) -> Meta:
     return Meta(extra={"id": prefixes, "part": part})
 
 
+Oid = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}$", description="a whole commit id")]
 Title = Annotated[str, _text(line=True)]
 Short = Annotated[str, _text(size=1024)]
 Line = Annotated[str, _text(line=True, size=1024)]
@@ -57,6 +58,9 @@ NodeId = Annotated[str, _id("node")]
 MessageId = Annotated[str, _id("msg")]
 LockId = Annotated[str, _id("lock")]
 SnapshotId = Annotated[str, _id("snap")]
+RequestId = Annotated[str, _id("mrq")]
+ReviewId = Annotated[str, _id("rev")]
+LandId = Annotated[str, _id("land")]
 CheckpointId = Annotated[str, _id("cp")]
 OpId = Annotated[str, _id("op")]
 AnyId = Annotated[str, _id(*ids.KIND_OF_PREFIX)]

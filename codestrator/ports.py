@@ -154,6 +154,10 @@ class Worktrees(Protocol):
         """The name of a merge, rebase, cherry-pick, revert, bisect or am in progress there, or None."""
         ...
 
+    def interrupted(self, path: Path) -> str | None:
+        """The branch that a rebase or bisect in progress there started on, and will go back to."""
+        ...
+
     def tree(self, path: Path) -> str:
         """The tree id of HEAD there."""
         ...
@@ -182,8 +186,11 @@ class Move(NamedTuple):
 class Branches(Protocol):
     """The user's branches: merged in memory, and moved together with our refs."""
 
-    def merge(self, into: str, head: str, *, message: str) -> tuple[str, list[str]]:
-        """Merge `head` into `into` in memory, always as a merge commit: (commit, []) or ("", conflicting files)."""
+    def merge(self, into: str, head: str, *, message: str, sign: bool = False) -> tuple[str, list[str]]:
+        """Merge `head` into `into` in memory, always as a merge commit: (commit, []) or ("", conflicting files).
+
+        `sign`: as the user would, if their configuration says so.
+        """
         ...
 
     def conflicts(self, pairs: Sequence[tuple[str, str]], *, seconds: float) -> list[list[tuple[str, str]]] | None:
@@ -193,6 +200,10 @@ class Branches(Protocol):
     def changed(self, old: str, new: str) -> list[str]: ...
     def bring_up(self, path: Path, old: str, new: str) -> None:
         """Two-tree checkout that refuses to overwrite (`conflict` with files), index and folder from old to new."""
+        ...
+
+    def hooked(self) -> bool:
+        """Whether the user has a `reference-transaction` hook, which may take its time."""
         ...
 
     def move(self, moves: Sequence[Move]) -> None:

@@ -1,6 +1,6 @@
 """Which live worktrees would conflict if they were merged now, uncommitted work included; nothing is merged."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Annotated, Any, NamedTuple
 
@@ -117,6 +117,13 @@ def _merged(flow: Flow, pairs: list[Pair]) -> tuple[list[tuple[Pair, Files]], bo
         _keep(flow, known)
     done = [pair for pair in pairs if _key(pair) in known]
     return [(pair, [{"path": path, "kind": kind} for path, kind in known[_key(pair)]]) for pair in done], truncated
+
+
+def clashes(flow: Flow, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
+    """For each two commits the files that would conflict if they were merged; what was found once is kept."""
+    asked = [(Head("", None, one, False), Head("", None, two, False)) for one, two in pairs]
+    found, _ = _merged(flow, asked)
+    return {(one.commit, two.commit): [file["path"] for file in files] for (one, two), files in found}
 
 
 def _key(pair: Pair) -> str:

@@ -16,6 +16,7 @@ SETTLERS = {
     "make_worktree": "placing.reverse",
     "remove_worktree": "removing.settle",
     "merge": "merging.settle",
+    "land": "landing.settle",
     "spawn_child": "spawning.broken_off",
 }
 Publish = Callable[[Tx], None]

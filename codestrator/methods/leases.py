@@ -1,5 +1,6 @@
 """The leases of the lock book as callers see them, and the sweeping of those that are over."""
 
+from math import ceil
 from typing import Any
 
 from codestrator.calls import Tx
@@ -15,6 +16,12 @@ def held(tx: Tx, domain: str = "all", session_id: str | None = None) -> list[Lea
     rows = [row for row in tx.where(Lease, state="held") if domain in ("all", row.domain)]
     leases = [tx.require(Lease, row.id) for row in rows if session_id in (None, row.session_id)]
     return [lease for lease in leases if not liveness.lease_over(tx, lease)]
+
+
+def renew(tx: Tx, lease: Lease, ttl_seconds: int) -> None:
+    """By file, without a git object; what was promised before is never shortened."""
+    left = ceil(liveness.seconds_left(tx, lease, liveness.lease_file(lease)))
+    tx.live.renew(liveness.lease_file(lease), ttl_seconds=max(ttl_seconds, left))
 
 
 def sweep(tx: Tx) -> None:

@@ -7,7 +7,7 @@ from codestrator.calls import Tx
 from codestrator.clock import parse, rfc3339
 from codestrator.ids import mint_body
 from codestrator.ports import Beat
-from codestrator.records import SESSION_ENDED, THREAD_ENDED, Hold, Lease, Session, Thread
+from codestrator.records import REVIEW_OPEN, SESSION_ENDED, THREAD_ENDED, Hold, Lease, Review, Session, Thread
 
 Liveness = Literal["live", "suspended", "away", "ended"]
 
@@ -102,7 +102,14 @@ def lease_over(tx: Tx, lease: Lease) -> bool:
     if lease.state != "held" or _ended(tx, lease):
         return True
     # The book first: most leases have time left there, and a file is read for the others only.
-    return seconds_left(tx, lease) <= 0 and seconds_left(tx, lease, lease_file(lease)) <= 0
+    lapsed = seconds_left(tx, lease) <= 0 and seconds_left(tx, lease, lease_file(lease)) <= 0
+    return lapsed and not (lease.domain == "merge" and _reviewed(tx, lease))
+
+
+def _reviewed(tx: Tx, lease: Lease) -> bool:
+    """A merge lock lasts while a reviewer that was started under it is alive."""
+    rows = [row for row in tx.where(Review, session_id=lease.session_id) if row.state in REVIEW_OPEN]
+    return any(row.reviewer_thread_id and tx.live.held(row.reviewer_thread_id) for row in rows)
 
 
 def lease_seconds_left(tx: Tx, lease: Lease) -> int:

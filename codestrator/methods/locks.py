@@ -1,7 +1,6 @@
 """Path locks: leases of files and prefixes in the lock book, granted all or none, first come, first served."""
 
 from collections.abc import Sequence
-from math import ceil
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -98,7 +97,7 @@ class _Ask:
         if self.own or self.over:
             tx.base.must_still_be_gated()
         for lease in self.own:
-            _renew(tx, lease, self.want.ttl_seconds)
+            leases.renew(tx, lease, self.want.ttl_seconds)
         fresh = self._put(tx) if self.missing else []
         waiting.leave(tx, self.waiter_id)
         items = [*self.own, *fresh]
@@ -187,7 +186,7 @@ def heartbeat(tx: Tx, want: Heartbeat) -> dict[str, Any]:
         )
     who.active_session(tx, lease.session_id)
     tx.base.must_still_be_gated()
-    _renew(tx, lease, want.ttl_seconds)
+    leases.renew(tx, lease, want.ttl_seconds)
     return {"lock": leases.shown(tx, lease), "seconds_left": liveness.lease_seconds_left(tx, lease)}
 
 
@@ -281,12 +280,6 @@ def _lease(tx: Tx, scope: Wish, session_id: str, thread_id: str, fence: int, ttl
         scope_type=scope.scope_type,
         scope_path=scope.scope_path,
     )
-
-
-def _renew(tx: Tx, lease: Lease, ttl_seconds: int) -> None:
-    """By file, without a git object; what was promised before is never shortened."""
-    left = ceil(liveness.seconds_left(tx, lease, liveness.lease_file(lease)))
-    tx.live.renew(liveness.lease_file(lease), ttl_seconds=max(ttl_seconds, left))
 
 
 def _owned(tx: Tx, lock_id: str, fence: int | None) -> Lease:

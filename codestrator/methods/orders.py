@@ -1,5 +1,6 @@
 """What a child is to be: what the caller wants, what was found out about it, its document and its private file."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta
@@ -59,6 +60,7 @@ class Order(NamedTuple):
     preflight: list[dict[str, Any]]
     replaces: Thread | None = None
     directive: Directive | None = None
+    publish: Callable[[Tx, Thread], None] | None = None  # what is staged together with the thread
 
 
 def document(tx: Tx, order: Order, thread_id: str, worktree_id: str, hashed: str) -> Thread:

@@ -16,7 +16,7 @@ def spawn(flow: Flow, want: Spawn) -> dict[str, Any]:
     Everything is checked first: a refusal writes nothing. `thread.child.wait_status` waits for its result.
     """
     reconciling.reconcile(flow, who.active_session(flow.read(), want.session_id).id)
-    order = _check(flow, want)
+    order = check(flow, want)
     if ids.prefix_of(flow.intent_id) != "key":
         return carry_out(flow, order)
     flow.transact(lambda tx: _announce(flow, tx), flow.intent_id)
@@ -78,10 +78,10 @@ def anew(flow: Flow, thread_id: str) -> Order:
         scope_case_ids=old.scope_case_ids,
         scope_node_ids=old.scope_node_ids,
     )
-    return _check(flow, want, old)
+    return check(flow, want, old)
 
 
-def _check(flow: Flow, want: Spawn, replaces: Thread | None = None) -> Order:
+def check(flow: Flow, want: Spawn, replaces: Thread | None = None) -> Order:
     """Everything that could refuse it, in one picture."""
     tx = flow.read()
     session = who.active_session(tx, want.session_id)
@@ -217,7 +217,10 @@ def _reserve(flow: Flow, order: Order) -> tuple[Thread, dict[str, Any] | None]:
     def stage(tx: Tx, worktree_id: str) -> Thread:
         who.active_session(tx, session.id)
         _check_limit(tx, session, want, order.replaces)
-        return tx.put(orders.document(tx, order, thread_id, worktree_id, hashed))
+        thread = tx.put(orders.document(tx, order, thread_id, worktree_id, hashed))
+        if order.publish is not None:
+            order.publish(tx, thread)
+        return thread
 
     given = _place(flow.read(), want, session, order.replaces)
     if given is not None:

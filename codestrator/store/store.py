@@ -1,9 +1,10 @@
 """Reads the state and the lock book, and publishes changes to them: one picture, one commit, compare-and-swap."""
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Mover = Callable[[Sequence[Move]], None]
 REST_SECONDS = (0.001, 0.01)
+ASIDE_TRIES = 3
 WRITE_TRIES = 4  # `git gc` removes empty folders of objects, also one that is about to be written into
 
 
@@ -218,15 +220,17 @@ class Store:
         stamp: Stamp,
         mover: Mover | None = None,
         order: tuple[str, ...] | None = None,
+        aside: bool = False,
     ) -> T:
         """Run `act` on the newest picture and publish what it stages, as one operation or not at all.
 
         `act` runs again when another writer was first, for at most `patience_seconds`, then `Busy`. Staging nothing
-        publishes nothing. `mover` moves the refs in place of the store, when refs of the user are among them.
+        publishes nothing. `mover` moves the refs in place of the store, when refs of the user are among them; `aside`,
+        where that may take its time, keeps no other writer waiting unless it has lost a few times.
         """
         give_up = time.monotonic() + self._patience
-        while True:
-            with self.gate() as held:
+        for number in itertools.count():
+            with nullcontext(False) if aside and number < ASIDE_TRIES else self.gate() as held:
                 transaction = self._begin(stamp.op, held)
                 if order:
                     transaction.order = order  # type: ignore[assignment]  # the names of our two refs
@@ -248,6 +252,7 @@ class Store:
                             waited_seconds=self._patience,
                         ) from None
             time.sleep(_rest())
+        raise AssertionError  # it counts for ever
 
     def _publish(self, transaction: Transaction, stamp: Stamp, mover: Mover) -> None:
         ours, pictures = self._written(transaction, stamp.message(transaction.about()))

@@ -1,5 +1,6 @@
 """The user's branches: merged in memory, brought up on disk, and moved together with our refs by git itself."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from codestrator.world.git import displayed, gist
 from codestrator.world.snapshots import identity
 
 NONE = "0" * 40
+TRUE = ("true", "yes", "on", "1")
 # Words of `git update-ref` for a ref that another writer has or has moved.
 CONTENTION = (
     "but expected",
@@ -29,7 +31,7 @@ class GitBranches:
         self._git = git
         self._repo = repo
 
-    def merge(self, into: str, head: str, *, message: str) -> tuple[str, list[str]]:
+    def merge(self, into: str, head: str, *, message: str, sign: bool = False) -> tuple[str, list[str]]:
         status, out, err = self._git.try_run(
             "merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", into, head
         )
@@ -39,7 +41,14 @@ class GitBranches:
         if status:
             return "", sorted({displayed(name) for name in files})
         who = identity(self._git, self._repo)
-        return self._git.run(*who, "commit-tree", tree.strip(), "-p", into, "-p", head, "-m", message), []
+        parents = ("-p", into, "-p", head)
+        # `commit-tree` signs only when it is told to, whatever the configuration says.
+        signed = ("-S",) if sign and self._git.config("commit.gpgSign").lower() in TRUE else ()
+        return self._git.run(*who, "commit-tree", *signed, tree.strip(), *parents, "-m", message, hooks=sign), []
+
+    def hooked(self) -> bool:
+        hook = self._git.run("rev-parse", "--git-path", "hooks/reference-transaction", hooks=True)
+        return os.access(self._repo / hook, os.X_OK)
 
     def conflicts(self, pairs: Sequence[tuple[str, str]], *, seconds: float) -> list[list[tuple[str, str]]] | None:
         stdin = "".join(f"{one} {two}\n" for one, two in pairs).encode()

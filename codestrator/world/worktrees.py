@@ -24,6 +24,7 @@ OPERATIONS = {
     "REVERT_HEAD": "revert",
     "BISECT_LOG": "bisect",
 }
+STARTED_ON = ("rebase-merge/head-name", "rebase-apply/head-name", "BISECT_START")
 AHEAD = 1000
 HALF_MADE = re.compile(r"failed to read .*worktrees/")
 RESTS = (0.02, 0.1, 0.4)
@@ -210,6 +211,13 @@ class GitWorktrees:
     def operation(self, path: Path) -> str | None:
         folder = Path(self._git.run("rev-parse", "--absolute-git-dir", at=path))
         return next((name for mark, name in OPERATIONS.items() if (folder / mark).exists()), None)
+
+    def interrupted(self, path: Path) -> str | None:
+        folder = Path(self._git.run("rev-parse", "--absolute-git-dir", at=path))
+        for name in STARTED_ON:
+            with contextlib.suppress(OSError):
+                return os.fsdecode((folder / name).read_bytes()).strip().removeprefix("refs/heads/")
+        return None
 
     def tree(self, path: Path) -> str:
         return self._git.run("rev-parse", "HEAD^{tree}", at=path)

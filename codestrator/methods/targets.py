@@ -1,0 +1,48 @@
+"""The folders that have a target branch checked out: which they are, and whether a landing may bring them up."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from codestrator.calls import Flow
+from codestrator.errors import WrongState
+
+
+def folders_of(flow: Flow, target: str) -> list[Path]:
+    """Every checkout of the branch; refused where one is in the middle of an operation that started on it."""
+    found = []
+    for folder in flow.world.worktrees.folders():
+        if folder.prunable:
+            continue
+        if folder.branch == target:
+            found.append(folder.path)
+        elif folder.branch is None and flow.world.worktrees.interrupted(folder.path) == target:
+            operation = flow.world.worktrees.operation(folder.path)
+            raise _refuse(folder.path, f"has a {operation} of '{target}' in progress", "no operation in progress")
+    return found
+
+
+def check(flow: Flow, folders: Sequence[Path], target: str, written: Sequence[str]) -> None:
+    """Refuse what would lose something there: an operation in progress, local changes on a path that is written."""
+    names = set(written)
+    for folder in folders:
+        if operation := flow.world.worktrees.operation(folder):
+            raise _refuse(folder, f"has a {operation} in progress", "no operation in progress")
+        files = [name for name in flow.world.worktrees.changes(folder) if name in names]
+        if files:
+            raise _refuse(
+                folder,
+                f"has local changes on {len(files)} files that landing on '{target}' writes, first '{files[0]}'",
+                "none",
+                files=files[:20],
+            )
+
+
+def _refuse(folder: Path, found: str, expected: str, **details: Any) -> WrongState:
+    return WrongState(
+        f"'{folder}' {found}, expected {expected}",
+        hint="Commit, stash or finish it there, then call the same again.",
+        found=found,
+        expected=expected,
+        **details,
+    )
