@@ -94,22 +94,7 @@ def _to_review(flow: Flow, want: RequestAuto) -> tuple[Land, Worktree, str]:
 
 def _start(flow: Flow, want: RequestAuto, item: Land, worktree: Worktree, head: str, job_id: str) -> dict[str, Any]:
     asked = item.merge_request_id
-    order = spawning.check(
-        flow,
-        Spawn(
-            session_id=item.session_id,
-            worktree_id=worktree.id,
-            role=want.reviewer_role,
-            title=f"Review {asked}",
-            objective=f"Review merge request {asked}, head {head}, and give your verdict for job {job_id}.",
-            agent_guide_path=want.agent_guide_path,
-            agent_override=READ_ONLY | (want.agent_override or {}),
-            ensure_tmux=want.ensure_tmux,
-            auto_install=want.auto_install,
-            runner_kind=want.runner_kind,
-            task_spec={"merge_request_id": asked, "review_job_id": job_id, "head": head, "base": item.target_branch},
-        ),
-    )
+    order = spawning.check(flow, _reviewer_for(want, item, worktree, head, job_id))
     tip = queue.tip_of(flow, item.target_branch)
 
     def publish(tx: Tx, thread: Thread) -> None:
@@ -133,6 +118,23 @@ def _start(flow: Flow, want: RequestAuto, item: Land, worktree: Worktree, head: 
         "merge_review": {"merge_request_id": asked, "head": head},
         **{name: started.get(name) for name in ("thread", "attach_info", "tmux")},
     }
+
+
+def _reviewer_for(want: RequestAuto, item: Land, worktree: Worktree, head: str, job_id: str) -> Spawn:
+    asked = item.merge_request_id
+    return Spawn(
+        session_id=item.session_id,
+        worktree_id=worktree.id,
+        role=want.reviewer_role,
+        title=f"Review {asked}",
+        objective=f"Review merge request {asked}, head {head}, and give your verdict for job {job_id}.",
+        agent_guide_path=want.agent_guide_path,
+        agent_override=READ_ONLY | (want.agent_override or {}),
+        ensure_tmux=want.ensure_tmux,
+        auto_install=want.auto_install,
+        runner_kind=want.runner_kind,
+        task_spec={"merge_request_id": asked, "review_job_id": job_id, "head": head, "base": item.target_branch},
+    )
 
 
 def _running(tx: Tx, job_id: str) -> None:

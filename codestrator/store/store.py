@@ -1,6 +1,5 @@
 """Reads the state and the lock book, and publishes changes to them: one picture, one commit, compare-and-swap."""
 
-import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -229,8 +228,9 @@ class Store:
         where that may take its time, keeps no other writer waiting unless it has lost a few times.
         """
         give_up = time.monotonic() + self._patience
-        for number in itertools.count():
-            with nullcontext(False) if aside and number < ASIDE_TRIES else self.gate() as held:
+        tries_aside = ASIDE_TRIES if aside else 0
+        while True:
+            with nullcontext(False) if tries_aside else self.gate() as held:
                 transaction = self._begin(stamp.op, held)
                 if order:
                     transaction.order = order  # type: ignore[assignment]  # the names of our two refs
@@ -241,18 +241,21 @@ class Store:
                     self._publish(transaction, stamp, mover or self.refs.move)
                     return result
                 except Contention as lost:
-                    self._latest.clear()
-                    if held:
-                        for ref in (STATE, LOCKS):
-                            self.refs.break_stale(ref)
-                    if time.monotonic() > give_up:
-                        raise Busy(
-                            f"publishing lost the race for {self._patience:g} s, last at '{lost}', expected to win it",
-                            hint="Call the same again in a few seconds.",
-                            waited_seconds=self._patience,
-                        ) from None
+                    self._lost(lost, held, give_up)
+            tries_aside = max(0, tries_aside - 1)
             time.sleep(_rest())
-        raise AssertionError  # it counts for ever
+
+    def _lost(self, lost: Contention, held: bool, give_up: float) -> None:
+        self._latest.clear()
+        if held:
+            for ref in (STATE, LOCKS):
+                self.refs.break_stale(ref)
+        if time.monotonic() > give_up:
+            raise Busy(
+                f"publishing lost the race for {self._patience:g} s, last at '{lost}', expected to win it",
+                hint="Call the same again in a few seconds.",
+                waited_seconds=self._patience,
+            ) from None
 
     def _publish(self, transaction: Transaction, stamp: Stamp, mover: Mover) -> None:
         ours, pictures = self._written(transaction, stamp.message(transaction.about()))
