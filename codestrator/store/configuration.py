@@ -37,3 +37,14 @@ def configuration(common_dir: Path) -> Callable[[str], str | None]:
         return "true" if value is None else value  # a key that stands alone is true
 
     return get
+
+
+def checked_out(folder: Path) -> str:
+    """What a worktree's HEAD says: a commit, or `ref: ` and a branch."""
+    try:
+        place = folder / ".git"
+        if place.is_file():
+            place = folder / place.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
+        return (place / "HEAD").read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise External(f"'{folder}' cannot be read: {error}, expected a worktree", program="git") from None

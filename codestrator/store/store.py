@@ -13,10 +13,10 @@ import pygit2
 
 from codestrator import SCHEMA
 from codestrator.clock import Clock, rfc3339
-from codestrator.errors import Busy, External, InvalidParams, NotFound, UnreadableState, WrongState
+from codestrator.errors import Busy, InvalidParams, NotFound, UnreadableState, WrongState
 from codestrator.model import Document
 from codestrator.ports import Contention, Git, Move
-from codestrator.store.configuration import open_repository
+from codestrator.store.configuration import checked_out, open_repository
 from codestrator.store.documents import LOCKS, STATE, Layout, canonical, newer
 from codestrator.store.journal import Operation, journal
 from codestrator.store.objects import BLOB, Entry, Node, Objects, cannot_write
@@ -224,8 +224,8 @@ class Store:
         """Run `act` on the newest picture and publish what it stages, as one operation or not at all.
 
         `act` runs again when another writer was first, for at most `patience_seconds`, then `Busy`. Staging nothing
-        publishes nothing. `mover` moves the refs in place of the store, when refs of the user are among them; `aside`,
-        where that may take its time, keeps no other writer waiting unless it has lost a few times.
+        publishes nothing. `mover` moves the refs in place of the store when some are the user's; `aside`: it may take
+        its time, so no other writer waits for it, unless it has lost a few times.
         """
         give_up = time.monotonic() + self._patience
         tries_aside = ASIDE_TRIES if aside else 0
@@ -317,13 +317,7 @@ class Store:
 
     def head(self, folder: Path) -> tuple[str, str, str | None]:
         """Commit, tree and branch (None: detached) checked out in a worktree; `WrongState` where there is no commit."""
-        try:
-            place = folder / ".git"
-            if place.is_file():
-                place = folder / place.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
-            head = (place / "HEAD").read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise External(f"'{folder}' cannot be read: {error}, expected a worktree", program="git") from None
+        head = checked_out(folder)
         branch = head.removeprefix("ref:").strip() if head.startswith("ref:") else None
         commit = self.refs.read(branch) if branch else head
         if commit is None:
