@@ -1,7 +1,6 @@
 """What callers give: the types of parameters, how they are cleaned and bounded, and how each is described.
 
-A method's parameters are one `Params` struct; help, JSON schema, command line options and the one-line signature
-are read off its fields.
+A method's parameters are one `Params` struct; help, schema, options and one-line signature are read off its fields.
 """
 
 import re
@@ -58,7 +57,8 @@ NodeId = Annotated[str, _id("node")]
 MessageId = Annotated[str, _id("msg")]
 LockId = Annotated[str, _id("lock")]
 SnapshotId = Annotated[str, _id("snap")]
-RequestId, ReviewId = Annotated[str, _id("mrq")], Annotated[str, _id("rev")]
+RequestId = Annotated[str, _id("mrq")]
+ReviewId = Annotated[str, _id("rev")]
 LandId = Annotated[str, _id("land")]
 CheckpointId = Annotated[str, _id("cp")]
 OpId = Annotated[str, _id("op")]

@@ -15,11 +15,12 @@ from codestrator.methods import (
     reconciling,
     removing,
     rescue,
+    reviews,
     stopping,
     who,
 )
 from codestrator.params import Params, SessionId, Summary
-from codestrator.records import ACTIVE, SESSION_ENDED, THREAD_ENDED, Session, Task, Thread, Worktree
+from codestrator.records import ACTIVE, LAND_OPEN, SESSION_ENDED, THREAD_ENDED, Land, Session, Task, Thread, Worktree
 
 NONE_RELEASED = {"locks": 0, "claims": 0, "queue_items": 0}
 
@@ -133,6 +134,10 @@ def end(tx: Tx, session: Session, refs: str, reason: str | None) -> dict[str, in
         if task.claim is not None and task.claim.session_id == session.id:
             released["claims"] += not liveness.claim_over(tx, task.claim)
             tx.put(task.but(claim=None))
+    for row in tx.where(Land, session_id=session.id):
+        if row.state in LAND_OPEN:
+            reviews.cancel_item(tx, tx.require(Land, row.id), reason or "its session ended")
+            released["queue_items"] += 1
     for thread in _open_threads(tx, session):
         root = thread.id == session.root_thread_id
         status = "completed" if root and refs == "completed" else "stopped"

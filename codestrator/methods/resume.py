@@ -14,9 +14,11 @@ from codestrator.params import Params, SessionId, Summary
 from codestrator.records import (
     ACTIVE,
     CLOSED,
+    LAND_OPEN,
     THREAD_ENDED,
     Fence,
     Intent,
+    Land,
     Session,
     Task,
     Thread,
@@ -144,6 +146,7 @@ def _transfer(flow: Flow, tx: Tx, mine: Session, target: Session, reason: str | 
         if worktree.status != "removed":
             tx.put(worktree.but(owner_session_id=mine.id))
             count["worktrees"] += 1
+    count["queue_items"] = _transfer_queue(tx, mine, target)
     tx.put(
         mine.but(
             status="active_resume",
@@ -173,6 +176,14 @@ def _transfer(flow: Flow, tx: Tx, mine: Session, target: Session, reason: str | 
         )
     )
     return count
+
+
+def _transfer_queue(tx: Tx, mine: Session, target: Session) -> int:
+    """Its places in the queues, each as old as it is."""
+    found = [row for row in tx.where(Land, session_id=target.id) if row.state in LAND_OPEN]
+    for row in found:
+        tx.put(tx.require(Land, row.id).but(session_id=mine.id))
+    return len(found)
 
 
 def _transfer_leases(tx: Tx, mine: Session, target: Session) -> int:

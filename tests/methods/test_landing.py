@@ -398,3 +398,33 @@ def test_work_can_land_twice_from_one_session(root: Actor) -> None:
     root("merge.main.land")
     approved(root, "b.txt")
     assert root("merge.main.land")["landed"]
+
+
+@pytest.mark.parametrize("end", ["close", "cleanup"])
+def test_a_session_that_ends_leaves_the_queue(root: Actor, actor: Callable[..., Actor], end: str) -> None:
+    work(root)
+    item = root("merge.main.request")["main_merge_request"]["id"]
+    other = actor()
+    other.open()
+    found = root(f"session.{end}")
+    if end == "close":
+        assert found["released"]["queue_items"] == 1
+    shown = other("merge.main.status", request_id=item)
+    assert (shown["item"]["state"], shown["merge_request"]["status"]) == ("cancelled", "cancelled")
+
+
+def test_who_takes_a_session_over_takes_its_place_in_the_queue(
+    actor: Callable[..., Actor], clock: SteeredClock
+) -> None:
+    one = actor()
+    one("workspace.init")
+    one.open()
+    approved(one)
+    one.close()
+    clock.advance(1000)
+    two = actor()
+    two("session.open", intent="resume_work")
+    found = two("resume.candidates.attach", target_session_id=one.session)
+    assert found["transferred"]["queue_items"] == 1
+    two("merge.main.acquire_lock")
+    assert two("merge.main.land")["landed"]
