@@ -16,6 +16,7 @@ import click
 from codestrator import __version__, table
 from codestrator.edges import derived
 from codestrator.edges.context import Context
+from codestrator.edges.resume import Resume
 from codestrator.errors import CodestratorError, InvalidParams
 
 PROGRAM = "git-codestrator"
@@ -161,34 +162,7 @@ def brief(context: Context, tokens: int | None) -> None:
     answer(context, "work.brief", context.call("work.brief", {"token_budget": tokens} if tokens is not None else {}))
 
 
-class Resume(derived.Noun):
-    """`resume` lists what can be taken up, `resume ses-…` takes it; the methods below it stay as they are."""
-
-    def __init__(self) -> None:
-        super().__init__(("resume",), answer)
-        self.bare = "resume.candidates.list"
-        self.no_args_is_help, self.invoke_without_command = False, True
-        self.help = self.short_help = "Sessions that can be taken up again; `resume ses-…` takes one."
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if not name.startswith("ses-"):
-            return super().get_command(ctx, name)
-
-        def take(ctx: click.Context, /, force: bool, reason: str | None) -> None:
-            from codestrator.edges import verbs
-
-            context = ctx.ensure_object(Context)
-            answer(context, "resume.candidates.attach", verbs.take(context, name, force, reason))
-
-        params = [
-            click.Option(["--force"], is_flag=True, help="Although it may still be alive elsewhere; needs --reason."),
-            click.Option(["--reason"], metavar="TEXT"),
-        ]
-        text = "Take the session over."
-        return click.Command(name, None, click.pass_context(take), [*params, *derived.common()], text)
-
-
-VERBS["resume"] = Resume()
+VERBS["resume"] = Resume(answer)
 
 
 @verb(
@@ -217,6 +191,14 @@ def undo(context: Context, count: int, yes: bool, dry_run: bool) -> None:
         answer(context, "journal.undo", shown)
         click.confirm("Take this back?", abort=True, err=True)
     answer(context, "journal.undo", verbs.undo(context, shown))
+
+
+@verb("land", click.Argument(["land_id"], required=False, metavar="[ID]"))
+def land(context: Context, land_id: str | None) -> None:
+    """Land the session's approved work on its target branch."""
+    from codestrator.edges import verbs
+
+    answer(context, "merge.main.land", verbs.land(context, land_id))
 
 
 @verb("graph show", click.Option(["--format", "form"], type=click.Choice(("tree", "mermaid", "dot")), default="tree"))

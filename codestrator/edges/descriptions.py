@@ -18,7 +18,9 @@ or resume.candidates.list and .attach to go on with earlier work. \
 After a restart or a context compaction call work.brief: it says where you were and what to call next.
 Work: task.create for epic, feature and cases; task.ready says what can begin; case.begin; lock.acquire before \
 you edit what others may edit; step.check after each step with result pass or fail; work.checkpoint; case.complete; \
-worktree.merge_to_parent; session.close.
+worktree.merge_to_parent. \
+Land: merge.main.request, merge.main.acquire_lock, merge.review.request_auto, merge.review.thread_status until there \
+is a verdict, merge.main.land; then session.close.
 """
 CHILD = """\
 You are a child of one session: its root gave you a worktree and perhaps a scope. What your tools list is all that \

@@ -15,6 +15,7 @@ COLUMNS = {
     "task.ready": ("task.id", "task.priority", "unblocks", "task.title"),
     "resume.candidates.list": ("session.id", "reason", "silent_seconds", "machine", "session.user_request"),
     "lock.list": ("id", "scope_type", "scope_path", "mode", "session_id", "seconds_left"),
+    "merge.main.status": ("id", "target_branch", "state", "position", "session_id", "reason"),
     "journal.list": ("op", "at", "method", "actor"),
     "inbox.list": ("id", "status", "sender_thread_id", "receiver_thread_id", "text"),
     "inbox.pending": ("id", "sender_thread_id", "text"),
@@ -37,6 +38,7 @@ SECTIONS = (
     ("sessions", "Sessions", "session.list"),
     ("children", "Children at work", "status.children"),
     ("cases", "Cases in work", "status.cases"),
+    ("queue", "Waiting to land", "merge.main.status"),
     ("locks", "Locks", "lock.list"),
     ("needs", "Needs you", "status.needs"),
 )

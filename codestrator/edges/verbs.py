@@ -16,9 +16,10 @@ def status(context: Context) -> dict[str, Any]:
     cases = [_case(one) for state in ("in_progress", "blocked") for one in _cases(context, state)]
     locks = context.call("lock.list", {"limit": SHOWN})["items"]
     children = _children(context)
+    queue = _queue(context)
     needs = [*_suspended(sessions), *_blocked(cases), *_asking(children)]
     context.method = "status"
-    found = {"sessions": sessions, "children": children, "cases": cases, "locks": locks, "needs": needs}
+    found = {"sessions": sessions, "children": children, "cases": cases, "queue": queue, "locks": locks, "needs": needs}
     return found | {"next": _calls(sessions, cases)}
 
 
@@ -41,6 +42,17 @@ def _children(context: Context) -> list[dict[str, Any]]:
         items = context.call("thread.child.list", given)["items"]
         found += [_child(one) for one in items if one["thread"]["id"] in wanted]
     return found
+
+
+def _queue(context: Context) -> list[dict[str, Any]]:
+    """Who waits to land, on any branch."""
+    from codestrator.records import LAND_OPEN, Land
+
+    targets = sorted({row.target_branch for row in context.tx().rows(Land) if row.state in LAND_OPEN})
+    found = []
+    for target in targets:
+        found += context.call("merge.main.status", {"target_branch": target})["items"]
+    return found[:SHOWN]
 
 
 def _child(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,6 +152,23 @@ def take(context: Context, target: str, force: bool, reason: str | None) -> dict
     except CodestratorError:
         context.call("session.close", {"session_id": mine})
         raise
+
+
+def land(context: Context, land_id: str | None) -> dict[str, Any]:
+    """Land the session's work, or that queue item: ask for it if needed, take the lock, land what is approved."""
+    if land_id is None:
+        land_id = context.call("merge.main.request", {"auto_review": False})["main_merge_request"]["id"]
+    item = context.call("merge.main.status", {"request_id": land_id})["item"]
+    if item["state"] not in ("approved", "merged"):
+        raise WrongState(
+            f"'{land_id}' is '{item['state']}', expected 'approved'",
+            hint="Have it reviewed: run git codestrator merge review request-auto, then this again.",
+            found=item["state"],
+            expected="approved",
+        )
+    if item["state"] == "approved":
+        context.call("merge.main.acquire_lock", {"target_branch": item["target_branch"]})
+    return context.call("merge.main.land", {"request_id": land_id})
 
 
 def preview(context: Context, count: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ STATUS: dict[str, Any] = {
         {"session": {"id": "ses-7k2m9q4d1x", "status": "active_new"}, "liveness": "suspended", "active_cases": 1}
     ],
     "cases": [{"id": "case-5d0g8v3k6m", "status": "blocked", "title": "[bold]Refresh[/bold]", "steps": "1/3"}],
+    "queue": [],
     "locks": [],
     "children": [{"id": "thr-2b7y4j9s1c", "status": "waiting", "turn": 3, "title": "Refresh", "progress": "2 of 3"}],
     "needs": [{"what": "'ses-7k2m9q4d1x' fell silent", "call": "git codestrator resume ses-7k2m9q4d1x"}],

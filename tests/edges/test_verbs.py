@@ -143,3 +143,17 @@ def test_a_child_that_failed_needs_a_person_until_another_is_in_its_place(
     other = crew.child(actor, root, worktree_id=worktree)
     found = result(run("status", "--json"))
     assert [one["id"] for one in found["children"]] == [other.thread] and found["needs"] == []
+
+
+def test_land_says_what_is_missing_then_lands(run: Run, root: Actor) -> None:
+    (root.path / "a.txt").write_text("new\n", encoding="utf-8")
+    root("work.checkpoint", summary="done", commit_message="add a.txt")
+    done = run("land", at=root.path)
+    assert done.returncode == 4 and "expected 'approved'" in done.stderr and "request-auto" in done.stderr
+    assert "Waiting to land" in run("status").stdout
+    head = git("rev-parse", "HEAD", at=root.path)
+    run("merge", "main", "acquire-lock", at=root.path)
+    run("merge", "review", "verdict", "approve", head, "all met", at=root.path)
+    found = result(run("land", "--json", at=root.path))
+    assert found["landed"] and git("rev-parse", "main", at=root.path) == found["merge_commit"]
+    assert "Waiting to land" not in run("status").stdout

@@ -428,3 +428,22 @@ def test_who_takes_a_session_over_takes_its_place_in_the_queue(
     assert found["transferred"]["queue_items"] == 1
     two("merge.main.acquire_lock")
     assert two("merge.main.land")["landed"]
+
+
+def test_a_brief_leads_through_the_landing(root: Actor) -> None:
+    def following() -> str:
+        return str(root("work.brief")["next_calls"][0]["method"])
+
+    work(root)
+    assert following() == "merge.main.request"
+    item = root("merge.main.request")["main_merge_request"]["id"]
+    assert following() == "merge.main.acquire_lock"
+    root("merge.main.acquire_lock")
+    assert following() == "merge.review.request_auto"
+    root("merge.review.verdict", verdict="approve", head=head(root), summary="x")
+    found = root("work.brief")
+    assert found["queue"] == [{"id": item, "state": "approved", "position": 1}]
+    assert found["next_calls"][0]["method"] == "merge.main.land"
+    assert found["next_calls"][0]["params"] == {"request_id": item}
+    root("merge.main.land")
+    assert "queue" not in root("work.brief")
