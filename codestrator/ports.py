@@ -230,6 +230,29 @@ class Files(Protocol):
     def read(self, name: str) -> bytes | None: ...
 
 
+class Pages(Protocol):
+    """Files of the main worktree that are written for people to read; paths are relative to it."""
+
+    def check(self, path: str, mark: bytes) -> None:
+        """Refuse a place where a page would do harm; a page is a file that begins with `mark`.
+
+        `invalid_params`: behind a symbolic link, in another worktree or repository, a file of git's, no place for a
+        file. `wrong_state`: a tracked file with changes, or somebody's file that git does not know.
+        """
+        ...
+
+    def read(self, path: str) -> bytes | None:
+        """What is there; None where no file is, or only behind a symbolic link."""
+        ...
+
+    def write(self, path: str, content: bytes) -> None:
+        """Replace the file whole or not at all; what is made below `.codestrator/` stays out of `git status`.
+
+        One writer at a time: whoever calls this holds a lock.
+        """
+        ...
+
+
 class Notes(Protocol):
     """Checkpoint lines on commits; added in groups, shortly after the state that they repeat."""
 
@@ -282,6 +305,8 @@ class World(Protocol):
     def worktrees(self) -> Worktrees: ...
     @property
     def branches(self) -> Branches: ...
+    @property
+    def pages(self) -> Pages: ...
     @property
     def tmux(self) -> Tmux: ...
     @property

@@ -172,8 +172,8 @@ GROUPS = (
         (
             flow("runtime.tmux.ensure", "system.ensure_tmux"),
             read("runtime.bundle.info", "system.bundle_info"),
-            read("mirror.status", "", MIRROR),
-            flow("mirror.refresh", "", MIRROR),
+            read("mirror.status", "mirror.status", MIRROR),
+            flow("mirror.refresh", "mirror.refresh", MIRROR),
             write("plan.bootstrap", "plan.bootstrap", ARCHITECT),
             write("plan.slice.generate", "plan.generate", ARCHITECT),
             write("plan.slice.replan", "plan.replan", ARCHITECT),

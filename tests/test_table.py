@@ -32,8 +32,6 @@ NOT_YET = {
     "merge.main.release_lock",
     "merge.main.land",
     "merge.main.cancel",
-    "mirror.status",
-    "mirror.refresh",
     "sync.run",
     "sync.status",
     "doctor.check",

@@ -18,6 +18,7 @@ SETTLERS = {
     "merge": "merging.settle",
     "land": "landing.settle",
     "spawn_child": "spawning.broken_off",
+    "write_mirror": "mirror.settle",
 }
 Publish = Callable[[Tx], None]
 _one_at_a_time = threading.Lock()

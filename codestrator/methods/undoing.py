@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from codestrator.store import Operation, Touched
 
 # What was recorded of the world, or of a call, stays true whatever is undone.
-STAYS = ("checkpoint", "rescue", "intent", "machine")
+STAYS = ("checkpoint", "rescue", "intent", "machine", "mirror")
 TRIES = 5
 
 

@@ -6,6 +6,7 @@ Absent means the default, so a default never changes once released; a new field 
 from codestrator.model import Document
 from codestrator.records.acts import (
     Intent,
+    Mirror,
 )
 from codestrator.records.landing import (
     LAND_OPEN,
@@ -89,6 +90,7 @@ KINDS: dict[str, type[Document]] = {
         Land,
         Rescue,
         Intent,
+        Mirror,
         Machine,
         Lease,
         Waiter,
@@ -128,6 +130,7 @@ __all__ = [
     "Machine",
     "MergeRequest",
     "Message",
+    "Mirror",
     "Node",
     "NodeSnapshot",
     "NodeSnapshotType",

@@ -1,10 +1,10 @@
-"""Acts in the world that a process began: what to look for if it died."""
+"""Acts in the world: what a process began, and the page that was written of the state."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
 from codestrator.model import IMMUTABLE, Document, group
 
-LIFE = group("life")
+LIFE, FILE = group("life"), group("file")
 
 
 class Intent(Document, frozen=True, kw_only=True):
@@ -23,3 +23,13 @@ class Intent(Document, frozen=True, kw_only=True):
     args: Annotated[dict[str, Any], IMMUTABLE] = {}
     ended_at: Annotated[str | None, LIFE] = None
     outcome: Annotated[dict[str, Any] | None, LIFE] = None
+
+
+class Mirror(Document, frozen=True, kw_only=True):
+    """The page of the state that was written last; `digest` is of its content without the version."""
+
+    KIND: ClassVar[str] = "mirror"
+
+    md_version: Annotated[int, FILE]
+    md_path: Annotated[str, FILE]
+    digest: Annotated[str, FILE]

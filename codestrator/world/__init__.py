@@ -73,6 +73,12 @@ class LocalWorld:
         return GitBranches(self.git, self.repo)
 
     @cached_property
+    def pages(self) -> ports.Pages:
+        from codestrator.world.pages import MainPages
+
+        return MainPages(self.git, self.repo, self._worktree_root)
+
+    @cached_property
     def tmux(self) -> programs.Tmux:
         from codestrator.world.tmux import TmuxServer
 
