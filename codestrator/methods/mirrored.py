@@ -11,7 +11,7 @@ from typing import Any
 from codestrator import text
 from codestrator.calls import Tx
 from codestrator.methods.tasks import Plan
-from codestrator.records import SESSION_ENDED, THREAD_ENDED, Lease, Session, Thread, Worktree
+from codestrator.records import LAND_OPEN, SESSION_ENDED, THREAD_ENDED, Land, Lease, Session, Thread, Worktree
 
 MARK = "<!-- codestrator mirror, version"
 SHOWN = 300  # characters of one text
@@ -44,6 +44,7 @@ def content(tx: Tx) -> str:
             _section("Worktrees", _worktrees(tx)),
             _section("Threads", _threads(tx, sessions)),
             _section("Locks", _locks(tx)),
+            _section("Waiting to land", _queue(tx)),
         )
     )
 
@@ -81,6 +82,17 @@ def _sessions(sessions: Iterable[Session]) -> Iterator[str]:
         for one in sessions
     )
     return _table(("Session", "Status", "Owner", "Role", "Machine", "Opened", "Request"), rows)
+
+
+def _queue(tx: Tx) -> Iterator[str]:
+    """As far as it was published: by target, the oldest first."""
+    items = sorted((row for row in tx.rows(Land) if row.state in LAND_OPEN), key=_by_target)
+    rows = ((one.target_branch, one.id, one.state, one.session_id, one.queued_at) for one in items)
+    return _table(("Target", "Item", "State", "Session", "Queued"), rows)
+
+
+def _by_target(row: Any) -> tuple[str, str, str]:
+    return row.target_branch, row.queued_at, row.id
 
 
 def _tasks(plan: Plan) -> Iterator[str]:

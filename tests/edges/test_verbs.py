@@ -150,10 +150,10 @@ def test_land_says_what_is_missing_then_lands(run: Run, root: Actor) -> None:
     root("work.checkpoint", summary="done", commit_message="add a.txt")
     done = run("land", at=root.path)
     assert done.returncode == 4 and "expected 'approved'" in done.stderr and "request-auto" in done.stderr
-    assert "Waiting to land" in run("status").stdout
+    assert "queued" in run("status").stdout and "land-" in run("status").stdout
     head = git("rev-parse", "HEAD", at=root.path)
     run("merge", "main", "acquire-lock", at=root.path)
     run("merge", "review", "verdict", "approve", head, "all met", at=root.path)
     found = result(run("land", "--json", at=root.path))
     assert found["landed"] and git("rev-parse", "main", at=root.path) == found["merge_commit"]
-    assert "Waiting to land" not in run("status").stdout
+    assert "land-" not in run("status").stdout
