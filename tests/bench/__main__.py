@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import children, edges, lists, store
+from tests.bench import children, edges, landing, lists, store
 from tests.bench.measure import Row
 
 BENCHES: dict[str, Callable[[Path], list[Row]]] = {
@@ -21,6 +21,9 @@ BENCHES: dict[str, Callable[[Path], list[Row]]] = {
     "memory": edges.memory,
     "lists": lists.task_list,
     "children": children.children,
+    "landing": landing.landing,
+    "forecast": landing.forecast,
+    "reads": landing.reads,
 }
 
 
