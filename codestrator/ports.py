@@ -146,8 +146,8 @@ class Worktrees(Protocol):
         """Delete the branch if it still points to `commit`."""
         ...
 
-    def changes(self, path: Path) -> list[str]:
-        """Changed and untracked paths, ignored ones left out; empty when clean."""
+    def changes(self, path: Path, only: Sequence[str] = ()) -> list[str]:
+        """Changed and untracked paths, of those given or of all, ignored ones left out; empty when clean."""
         ...
 
     def operation(self, path: Path) -> str | None:

@@ -123,7 +123,7 @@ def _plan(flow: Flow, child: Side, parent: Side) -> Plan:
 
 def _check_parent(flow: Flow, plan: Plan) -> None:
     written = set(plan.files)
-    if files := [name for name in flow.world.worktrees.changes(plan.parent.folder) if name in written]:
+    if files := [name for name in flow.world.worktrees.changes(plan.parent.folder, plan.files) if name in written]:
         raise _refuse(
             plan.parent.worktree,
             f"has local changes on {len(files)} files that the merge writes, first '{files[0]}'",

@@ -28,7 +28,7 @@ def check(flow: Flow, folders: Sequence[Path], target: str, written: Sequence[st
     for folder in folders:
         if operation := flow.world.worktrees.operation(folder):
             raise _refuse(folder, f"has a {operation} in progress", "no operation in progress")
-        files = [name for name in flow.world.worktrees.changes(folder) if name in names]
+        files = [name for name in flow.world.worktrees.changes(folder, written) if name in names]
         if files:
             raise _refuse(
                 folder,

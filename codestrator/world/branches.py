@@ -40,11 +40,14 @@ class GitBranches:
         tree, *files = [part for part in out.split("\0") if part]
         if status:
             return "", sorted({displayed(name) for name in files})
-        who = identity(self._git, self._repo)
         parents = ("-p", into, "-p", head)
         # `commit-tree` signs only when it is told to, whatever the configuration says.
         signed = ("-S",) if sign and self._git.config("commit.gpgSign").lower() in TRUE else ()
-        return self._git.run(*who, "commit-tree", *signed, tree.strip(), *parents, "-m", message, hooks=sign), []
+        command = ("commit-tree", *signed, tree.strip(), *parents, "-m", message)
+        status, commit, _ = self._git.try_run(*command, hooks=sign)
+        if status:  # perhaps because the user has named nobody
+            commit = self._git.run(*identity(self._git, self._repo), *command, hooks=sign)
+        return commit.strip(), []
 
     def hooked(self) -> bool:
         hook = self._git.run("rev-parse", "--git-path", "hooks/reference-transaction", hooks=True)
@@ -70,10 +73,12 @@ class GitBranches:
         return [displayed(name) for name in names if name]
 
     def bring_up(self, path: Path, old: str, new: str) -> None:
-        self._git.try_run("update-index", "-q", "--refresh", at=path)
-        status, _, err = self._git.try_run("read-tree", "-m", "-u", old, new, at=path)
-        if status == 0:
-            return
+        for refreshed in (False, True):
+            status, _, err = self._git.try_run("read-tree", "-m", "-u", old, new, at=path)
+            if status == 0:
+                return
+            if not refreshed:  # it refuses also what was only touched; looking at every file is not needed before
+                self._git.try_run("update-index", "-q", "--refresh", at=path)
         lines = [line for line in err.splitlines() if any(words in line for words in REFUSALS)]
         if not lines:
             raise _failed("read-tree", status, err, "index and files to move")

@@ -6,7 +6,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from codestrator.errors import Conflict, External, InvalidParams, WrongState
@@ -26,6 +26,7 @@ OPERATIONS = {
 }
 STARTED_ON = ("rebase-merge/head-name", "rebase-apply/head-name", "BISECT_START")
 AHEAD = 1000
+PATHSPECS = 500
 HALF_MADE = re.compile(r"failed to read .*worktrees/")
 RESTS = (0.02, 0.1, 0.4)
 IGNORE = "# made by codestrator: its worktrees are not part of this one\n*\n"
@@ -164,7 +165,7 @@ class GitWorktrees:
         env = {"GIT_INDEX_FILE": str(self._private / f"index-{os.getpid()}-{threading.get_ident()}")}
         try:
             self._git.run("read-tree", "HEAD", at=path, env=env)
-            return any(line[:2].strip(" D") for line in self._status(path, env))
+            return any(line[:2].strip(" D") for line in self._status(path, env=env))
         finally:
             Path(env["GIT_INDEX_FILE"]).unlink(missing_ok=True)
 
@@ -200,20 +201,34 @@ class GitWorktrees:
     def delete_branch(self, branch: str, commit: str) -> None:
         self._git.try_run("update-ref", "-d", f"refs/heads/{branch}", commit)
 
-    def changes(self, path: Path) -> list[str]:
-        return [displayed(line[3:]) for line in self._status(path)]
+    def changes(self, path: Path, only: Sequence[str] = ()) -> list[str]:
+        """Looking at some files alone is faster; a name that is no UTF-8 could not be told to git."""
+        some = only if len(only) <= PATHSPECS and not any("\ufffd" in name for name in only) else ()
+        return [displayed(line[3:]) for line in self._status(path, some)]
 
-    def _status(self, path: Path, env: dict[str, str] | None = None) -> list[str]:
+    def _status(self, path: Path, only: Sequence[str] = (), env: dict[str, str] | None = None) -> list[str]:
         options = ("-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none")
-        status = self._git.run("status", "--porcelain=v1", *options, at=path, env=env)
+        paths = ("--", *(f":(top,literal){name}" for name in only)) if only else ()
+        status = self._git.run("status", "--porcelain=v1", *options, *paths, at=path, env=env)
         return [line for line in status.split("\0") if len(line) > 3]
 
     def operation(self, path: Path) -> str | None:
-        folder = Path(self._git.run("rev-parse", "--absolute-git-dir", at=path))
+        folder = self._git_dir(path)
         return next((name for mark, name in OPERATIONS.items() if (folder / mark).exists()), None)
 
+    def _git_dir(self, path: Path) -> Path:
+        """What is private to a worktree, without a process for the two usual cases (gitrepository-layout)."""
+        place = path / ".git"
+        with contextlib.suppress(OSError):
+            if place.is_dir():
+                return place
+            words = os.fsdecode(place.read_bytes())
+            if words.startswith("gitdir: "):
+                return path / words.removeprefix("gitdir: ").strip()
+        return Path(self._git.run("rev-parse", "--absolute-git-dir", at=path))
+
     def interrupted(self, path: Path) -> str | None:
-        folder = Path(self._git.run("rev-parse", "--absolute-git-dir", at=path))
+        folder = self._git_dir(path)
         for name in STARTED_ON:
             with contextlib.suppress(OSError):
                 return os.fsdecode((folder / name).read_bytes()).strip().removeprefix("refs/heads/")
