@@ -18,7 +18,7 @@ from mcp import Client, StdioServerParameters
 from rich.console import Console
 from rich.markup import escape
 
-from codestrator.edges import demo_children
+from codestrator.edges import demo_children, demo_landing
 from codestrator.errors import External
 from codestrator.world import open_world
 
@@ -158,6 +158,8 @@ class Stage:
         self.title("A throw-away clone")
         if top.returncode == 0:
             git(self.folder, "clone", "-q", "--no-tags", top.stdout.splitlines()[0], str(self.repo))
+            if git(self.repo, "rev-parse", "--abbrev-ref", "HEAD") == "HEAD":  # no branch to land on
+                git(self.repo, "switch", "-qC", "demo")
             self.line("git", f"clone of {top.stdout.splitlines()[0]} in {self.repo}")
         else:
             self.repo.mkdir()
@@ -195,6 +197,7 @@ class Stage:
             await self.finish(alice, bob, first, second)
             await demo_children.play(self, alice)
             await self.merge(alice)
+            await demo_landing.play(self, alice, bob, (first, second))
         finally:
             await asyncio.gather(alice.stop(), bob.stop())
 
