@@ -12,7 +12,7 @@ from codestrator.methods import who
 from codestrator.methods.journal import UNDO, Undone, method_of, name_of, undoes
 from codestrator.model import Document
 from codestrator.params import OpId, Params, SessionId
-from codestrator.records import KINDS, SESSION_ENDED, Lease, Node, Session, Task, Thread, Worktree
+from codestrator.records import KINDS, SESSION_ENDED, Land, Lease, Node, Session, Task, Thread, Worktree
 
 if TYPE_CHECKING:
     from codestrator.store import Operation, Touched
@@ -145,7 +145,8 @@ def _change(touched: "Touched", kind: type[Document]) -> Change:
 
 
 def _refuse_effects(operation: "Operation", changes: list[Change]) -> None:
-    for change in changes:
+    # A landing first: of all that it moved, only the merge itself can be taken back.
+    for change in sorted(changes, key=lambda one: one.kind is not Land):
         if use := _reversed_by(change):
             raise WrongState(
                 f"'{operation.op}' ({method_of(operation)}) did more than change documents, expected one that only did",
@@ -160,6 +161,8 @@ def _refuse_effects(operation: "Operation", changes: list[Change]) -> None:
 def _reversed_by(change: Change) -> str | None:
     """The methods that take back an effect on the world or a grant; None where documents are all there is."""
     before, after = change.before, change.after
+    if isinstance(after, Land):
+        return f"git revert -m 1 {after.merge_commit}" if after.state == "merged" else None
     if isinstance(after, Session):
         ended = before is not None and after.status in SESSION_ENDED
         return "session.open" if ended else "session.close" if before is None else None
@@ -272,4 +275,5 @@ def _left(tx: Tx, steps: list[Step]) -> Iterator[dict[str, Any]]:
     session_id = oldest.trailers.get("Session")
     for lease in tx.found(Lease, state="held", session_id=session_id):
         if lease.granted_at >= rfc3339(oldest.at):
-            yield {"op": lease.op, "effect": f"'{lease.id}' is held", "use": "lock.release"}
+            use = "merge.main.release_lock" if lease.domain == "merge" else "lock.release"
+            yield {"op": lease.op, "effect": f"'{lease.id}' is held", "use": use}

@@ -447,3 +447,19 @@ def test_a_brief_leads_through_the_landing(root: Actor) -> None:
     assert found["next_calls"][0]["params"] == {"request_id": item}
     root("merge.main.land")
     assert "queue" not in root("work.brief")
+
+
+def test_a_landing_is_not_undone_but_reverted(root: Actor) -> None:
+    approved(root)
+    found = root("merge.main.land")
+    with unchanged(root), pytest.raises(WrongState) as refused:
+        root("journal.undo")
+    assert refused.value.details["use"] == f"git revert -m 1 {found['merge_commit']}"
+
+
+def test_a_place_in_the_queue_can_be_undone(root: Actor) -> None:
+    work(root)
+    root("merge.main.request")
+    assert root("merge.main.next")["count"] == 1
+    root("journal.undo")
+    assert root("merge.main.next")["count"] == 0
