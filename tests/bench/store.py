@@ -64,7 +64,7 @@ def writers(folder: Path) -> list[Row]:
     """Eight writers on 10,000 documents, beside a lock file that is renamed into place."""
     repo = repository(folder / "repo")
     fill(repo, 10_000).close()
-    rates: dict[str, list[tuple[float, float, float]]] = {"rename": [], "swap": [], "unpacked": [], "mutation": []}
+    rates: dict[str, list[tuple[float, float, float]]] = {"rename": [], "swap": [], "mutation": []}
     for _ in range(3):
         for kind, found in rates.items():
             found.append(_crowd(kind, repo))
