@@ -1,7 +1,7 @@
 """Writes loose objects as git reads them, with a third of the system calls that libgit2 makes for one.
 
-Each costs a new file, and a mutation writes five: this is where its time goes. What fits a block of the disk is not
-compressed: that would cost more than all else, and save nothing until it is packed. A killed writer leaves a file
+Each costs a new file, and a mutation writes five: this is where its time goes. Only what is large is compressed: for
+the others that would cost more than all else, and they are packed soon. A killed writer leaves a file
 named `tmp_obj_…`, which git's own pruning removes.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from codestrator.store.sha import sha1
 
 COMPRESSION = 1  # of git's 0 to 9; packs compress again
-BLOCK = 4_096
+STORED = 0xFFFF  # the most that one block of a zlib stream takes as it is
 
 
 class LooseObjects:
@@ -65,11 +65,11 @@ class LooseObjects:
 
 
 def _deflated(whole: bytes) -> bytes:
-    """A zlib stream; of what is small, with one stored block (RFC 1950, RFC 1951 3.2.4)."""
+    """A zlib stream; of what is not large, with one stored block (RFC 1950, RFC 1951 3.2.4)."""
     import zlib  # a command that only reads need not load it
 
     size = len(whole)
-    if size > BLOCK:
+    if size > STORED:
         return zlib.compress(whole, COMPRESSION)
     lengths = size.to_bytes(2, "little") + (0xFFFF - size).to_bytes(2, "little")
     return b"\x78\x01\x01" + lengths + whole + zlib.adler32(whole).to_bytes(4, "big")

@@ -1,0 +1,108 @@
+"""Four sessions land on one branch, each through a review by a real Codex; one conflicts, is bypassed, and settles."""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.actors import Actor
+from tests.conftest import git
+from tests.journeys.codex_crew import Models, codex_home, nothing_runs, ours, prompts, returned
+from tests.methods.test_landing import head, work
+from tests.runner.codexes import need_sandbox, real_codex
+from tests.scripted_model import Json, Step, say
+
+pytestmark = [pytest.mark.codex, pytest.mark.tmux, pytest.mark.slow, pytest.mark.timeout(240)]
+
+NAMES = ("ada", "bob", "cyd", "dan")
+
+
+def request_in(sent: Json) -> str:
+    """The merge request that the reviewer was told to review."""
+    return next(found[0] for one in prompts(sent) if (found := re.search(r"mrq-\w{10}", one)))
+
+
+def review() -> list[Step]:
+    """Read what is to be judged, approve exactly that."""
+    return [
+        ours("merge.review_context", lambda sent: {"merge_request_id": request_in(sent)}),
+        ours(
+            "merge.review.verdict",
+            lambda sent: {"verdict": "approve", "head": returned(sent, -1)["head"], "summary": "all criteria met"},
+        ),
+        say("approved"),
+    ]
+
+
+@pytest.fixture
+def models(repo: Path, tmp_path: Path, sealed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Models]:
+    """A script for each reviewer; `codex` on the path is the real one, and tmux is the test's own."""
+    need_sandbox(real_codex())
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "codex").symlink_to(real_codex())
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    with tempfile.TemporaryDirectory(prefix="cs", dir="/tmp") as place:
+        git("config", "codestrator.tmuxSocket", f"{place}/s", at=repo)
+        with Models(**{name: review() for name in NAMES}) as running:
+            for name, value in codex_home(sealed / "codex", running.url, repo).items():
+                monkeypatch.setenv(name, value)
+            yield running
+        subprocess.run(["tmux", "-S", f"{place}/s", "kill-server"], capture_output=True, check=False)
+
+
+def queued(root: Actor, file: str, text: str) -> str:
+    """A feature of three cases, done, and its place in the queue."""
+    feature = work(root, file, text, cases=3)
+    request = root("merge.request", feature_task_id=feature)["merge_request"]["id"]
+    item: str = root("merge.main.request", merge_request_id=request, auto_review=False)["main_merge_request"]["id"]
+    return item
+
+
+def reviewed(root: Actor, name: str) -> str:
+    """Have it reviewed under the lock by the agent of that name; its thread."""
+    given: dict[str, Any] = {"runner_kind": "codex_app_server", "agent_override": {"model": name}}
+    started = root("merge.review.request_auto", **given)
+    assert started["main_lock"]["holder_session_id"] == root.session
+    thread: str = started["thread"]["id"]
+    root("thread.child.wait_status", thread_id=thread, target_statuses=["completed"])
+    found = root("merge.review.thread_status", review_job_id=started["review_job"]["id"])
+    assert (found["review_job"]["state"], found["verdict"], found["head_is_current"]) == ("completed", "approve", True)
+    return thread
+
+
+def test_four_sessions_land_through_review_by_codex(models: Models, repo: Path, actor: Callable[..., Actor]) -> None:
+    roots = dict(zip(NAMES, (actor() for _ in NAMES), strict=True))
+    roots["ada"]("workspace.init")
+    for root in roots.values():
+        root.open()
+    files = {"ada": "shared.txt", "bob": "bob.txt", "cyd": "shared.txt", "dan": "dan.txt"}
+    items = {name: queued(root, files[name], f"{name}\n") for name, root in roots.items()}
+    threads = [reviewed(roots["ada"], "ada")]
+    roots["ada"]("merge.main.land")
+    threads.append(reviewed(roots["bob"], "bob"))
+    roots["bob"]("merge.main.land")
+
+    found = roots["cyd"]("merge.main.next")
+    assert found["item"]["id"] == items["dan"]
+    assert [(one["land_id"], "conflicts with 'main' in 1 files, first 'shared.txt'" in one["reason"])
+            for one in found["waiting"]] == [(items["cyd"], True)]  # fmt: skip
+    threads.append(reviewed(roots["dan"], "dan"))
+    roots["dan"]("merge.main.land")
+
+    git("merge", "-q", "-X", "ours", "main", "-m", "settled", at=roots["cyd"].path)
+    threads.append(reviewed(roots["cyd"], "cyd"))
+    landed = roots["cyd"]("merge.main.land", head=head(roots["cyd"]))
+    assert [one["status"] for one in landed["tasks"]] == ["landed"] * 4
+
+    assert len(git("rev-list", "--merges", "--first-parent", "main", at=repo).split()) == 4
+    assert {row["status"] for row in roots["ada"]("task.list", level="case")["items"]} == {"landed"}
+    assert roots["ada"]("lock.list", domain="all")["items"] == []
+    assert roots["ada"]("merge.main.status")["items"] == []
+    assert git("status", "--porcelain", at=repo) == "" and (repo / "shared.txt").read_text() == "cyd\n"
+    git("fsck", "--strict", at=repo)
+    assert nothing_runs(threads)
