@@ -1,7 +1,9 @@
 """Four sessions land on one branch, each through a review by a real Codex; one conflicts, is bypassed, and settles."""
 
 import re
+import shlex
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +13,10 @@ import pytest
 
 from tests.actors import Actor
 from tests.conftest import git
+from tests.edges.wire import Wire
 from tests.journeys.codex_crew import Models, codex_home, nothing_runs, ours, prompts, returned
 from tests.methods.test_landing import head, work
+from tests.methods.test_worktrees import commit
 from tests.runner.codexes import need_sandbox, real_codex
 from tests.scripted_model import Json, Step, say
 
@@ -48,7 +52,7 @@ def models(repo: Path, tmp_path: Path, sealed: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", str(programs), prepend=":")
     with tempfile.TemporaryDirectory(prefix="cs", dir="/tmp") as place:
         git("config", "codestrator.tmuxSocket", f"{place}/s", at=repo)
-        with Models(**{name: review() for name in NAMES}) as running:
+        with Models(root=review(), **{name: review() for name in NAMES}) as running:
             for name, value in codex_home(sealed / "codex", running.url, repo).items():
                 monkeypatch.setenv(name, value)
             yield running
@@ -106,3 +110,55 @@ def test_four_sessions_land_through_review_by_codex(models: Models, repo: Path, 
     assert git("status", "--porcelain", at=repo) == "" and (repo / "shared.txt").read_text() == "cyd\n"
     git("fsck", "--strict", at=repo)
     assert nothing_runs(threads)
+
+
+def test_the_thirteen_calls_run_as_written_through_the_server(models: Models, repo: Path) -> None:
+    one = Wire(repo)
+    one.start()
+    try:
+        assert one.call("workspace.init")["repo_path"] == str(repo)
+        one.call("scheduler.decide_worktree", changed_files=2, estimate_minutes=15, risk=1, parallel_workers=1)
+        opened = one.call("session.open", intent="new_work", user_request="Fix the login timeout")
+        folder = repo / opened["session_context"]["session_root_worktree"]["path"]
+        feature = one.call("task.create", level="feature", title="Login")["task"]["id"]
+        case = one.call("task.create", level="case", title="Refresh", parent_id=feature, steps=["edit"])["task"]["id"]
+        merges = shlex.join([sys.executable, "-P", "-m", "codestrator", "worktree", "merge-to-parent"])
+        child = one.call("thread.child.spawn", title="Helper", role="worker", launch_command=merges)["thread"]["id"]
+        one.call("thread.child.wait_status", thread_id=child, target_statuses=["completed", "failed"])
+        one.call("case.begin", case_id=case)
+        one.call("step.check", step_id=f"{case}.1", result="pass")
+        one.call("case.complete", case_id=case, summary="cookie is renewed")
+        commit(folder, "cookie.txt")
+        item = one.call("merge.main.request")["main_merge_request"]
+        one.call("merge.main.acquire_lock")
+        job = one.call("merge.review.request_auto", runner_kind="codex_app_server")
+        one.call("thread.child.wait_status", thread_id=job["thread"]["id"], target_statuses=["completed"])
+        status = one.call("merge.review.thread_status", review_job_id=job["review_job"]["id"])
+        assert status["verdict"] == "approve"
+        released = one.call("merge.main.release_lock")
+        assert released["main_lock"]["state"] == "unlocked"
+        assert [each["params"] for each in released["unmerged"]] == [{"request_id": item["id"]}]
+        one.call("merge.main.acquire_lock")
+        assert one.call("merge.main.land")["landed"]
+        assert one.call("session.close")["session"]["status"] == "closed"
+    finally:
+        one.finish()
+    assert (repo / "cookie.txt").exists()
+
+
+def test_a_reviewer_that_ends_without_verdict_has_failed_and_another_may_begin(
+    models: Models, repo: Path, actor: Callable[..., Actor]
+) -> None:
+    root = actor()
+    root("workspace.init")
+    root.open()
+    item = queued(root, "a.txt", "one\n")
+    mute = {"runner_kind": "codex_app_server", "agent_override": {"model": "mute"}}
+    started = root("merge.review.request_auto", **mute)
+    root("thread.child.wait_status", thread_id=started["thread"]["id"], target_statuses=["completed", "failed"])
+    found = root("merge.review.thread_status", merge_request_id=started["merge_review"]["merge_request_id"])
+    assert (found["review_job"]["state"], "verdict" in found) == ("failed", False)
+    shown = root("merge.main.status", request_id=item)
+    assert (shown["item"]["state"], shown["merge_request"]["status"]) == ("queued", "requested")
+    reviewed(root, "ada")
+    assert root("merge.main.land")["landed"]
