@@ -120,7 +120,10 @@ def _merged(flow: Flow, pairs: list[Pair]) -> tuple[list[tuple[Pair, Files]], bo
 
 
 def clashes(flow: Flow, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
-    """For each two commits the files that would conflict if they were merged; what was found once is kept."""
+    """For each two commits the files that would conflict if they were merged; what was found once is kept.
+
+    Pairs that git did not get to in time are left out; a landing finds out by itself.
+    """
     asked = [(Head("", None, one, False), Head("", None, two, False)) for one, two in pairs]
     found, _ = _merged(flow, asked)
     return {(one.commit, two.commit): [file["path"] for file in files] for (one, two), files in found}

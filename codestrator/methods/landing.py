@@ -43,7 +43,7 @@ def land(flow: Flow, want: Landing) -> dict[str, Any]:
     """
     intents.settle(flow, "land")
     tx = flow.read()
-    item = _item(tx, want)
+    item = _item(flow, tx, want)
     if item.state == "merged":
         return _answer(flow, item.id)
     lease = mainlock.require(tx, item.target_branch, item.session_id, want.fence)
@@ -58,9 +58,9 @@ def land(flow: Flow, want: Landing) -> dict[str, Any]:
     return _answer(flow, item.id)
 
 
-def _item(tx: Tx, want: Landing) -> Land:
+def _item(flow: Flow, tx: Tx, want: Landing) -> Land:
     session = who.active_session(tx, want.session_id)
-    item = queue.own_item(tx, session.id, want.request_id)
+    item = queue.own_item(tx, session.id, want.request_id) or _just_landed(flow, tx, session)
     if item is None or item.session_id != session.id:
         raise WrongState(
             (f"'{item.id}' is of '{item.session_id}'" if item else f"'{session.id}' has nothing in the queue")
@@ -70,6 +70,13 @@ def _item(tx: Tx, want: Landing) -> Land:
             expected=session.id,
         )
     return item
+
+
+def _just_landed(flow: Flow, tx: Tx, session: Session) -> Land | None:
+    """What landed last, while nothing was added to it: who asks again did not get the answer."""
+    merged = [tx.require(Land, row.id) for row in tx.where(Land, session_id=session.id, state="merged")]
+    last = max(merged, key=lambda one: (one.completed_at or "", one.id), default=None)
+    return last if last and last.head == queue.head_of(flow, tx, last.from_worktree_id) else None
 
 
 def _check_head(flow: Flow, tx: Tx, want: Landing, item: Land) -> str:

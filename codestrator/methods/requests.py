@@ -243,7 +243,7 @@ def _answer(flow: Flow, item: Land, head: str) -> dict[str, Any]:
         "merge_request": queue.shown_request(flow, tx, tx.require(MergeRequest, item.merge_request_id)),
         "position": place,
         "ahead": [land_id for number, land_id in others if number < place],
-        "forecast": forecast.clashes(flow, [(tip, head)])[tip, head] if tip else [],
+        "forecast": forecast.clashes(flow, [(tip, head)]).get((tip, head), []) if tip else [],
     }
 
 

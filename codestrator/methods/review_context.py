@@ -38,7 +38,7 @@ def context(flow: Flow, want: Context) -> dict[str, Any]:
         "merge_request": queue.shown_request(flow, tx, request),
         "source_branch": worktree.branch,
         "target_branch": request.target_branch,
-        "conflicts": forecast.clashes(flow, [(tip, head)])[tip, head],
+        "conflicts": forecast.clashes(flow, [(tip, head)]).get((tip, head), []),
         "previous_reviews": _reviews(tx, request),
     }
     return found | _tasks(tx, request) | _content(flow, tip, head, want.diff_bytes)

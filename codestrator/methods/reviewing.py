@@ -174,7 +174,7 @@ def thread_status(flow: Flow, want: ThreadStatus) -> dict[str, Any]:
     job = job or queue.latest_review(tx, request.id)
     head = queue.head_of(flow, tx, request.worktree_id)
     if job is None:
-        return {"head_is_current": False, "hint": "no review yet: call merge.review.request_auto"}
+        return {"head_is_current": False}
     state = queue.review_state(tx, job)
     return {
         "review_job": {**shown(job), "state": state},

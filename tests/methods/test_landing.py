@@ -72,6 +72,10 @@ def test_landing_again_gives_the_same_answer(root: Actor) -> None:
     first = root("merge.main.land")
     with unchanged(root):
         assert root("merge.main.land", request_id=item["id"]) == first
+        assert root("merge.main.land") == first
+    commit(root.path, "more.txt")
+    with pytest.raises(WrongState, match="nothing in the queue"):
+        root("merge.main.land")
 
 
 def test_a_landing_leaves_a_checkpoint_and_its_note(root: Actor, repo: Path) -> None:
