@@ -170,6 +170,10 @@ class Worktrees(Protocol):
         """Write tracked and untracked content as a commit; changes neither the index nor any file."""
         ...
 
+    def restore(self, path: Path, commit: str) -> tuple[int, int]:
+        """Give a clean folder that is at a snapshot's head the snapshot's files and index: (tracked, untracked)."""
+        ...
+
     def commit_all(self, path: Path, message: str) -> str | None:
         """Commit everything there as the user would, hooks and signing on; None if there is nothing to commit."""
         ...

@@ -109,7 +109,7 @@ GROUPS = (
             read("lock.list", "locks.listing", WORKER, REVIEWER),
             read("conflict.forecast", "forecast.forecast", WORKER, REVIEWER),
             read("rescue.list", "rescue.listing", WORKER),
-            flow("rescue.restore", ""),
+            flow("rescue.restore", "restoring.restore"),
         ),
     ),
     Group(

@@ -19,7 +19,6 @@ IN_VERSION = [name for name, method in table.METHODS.items() if method.does]
 NOT_YET = {
     "handoff.offer",
     "handoff.take",
-    "rescue.restore",
     "sync.run",
     "sync.status",
     "doctor.check",

@@ -78,6 +78,18 @@ def _commit(git: Git, path: Path, tree: str, parents: list[str], message: str) -
     return git.run(*identity(git, path), "commit-tree", tree, *arguments, "-m", message, at=path)
 
 
+def restore(git: Git, path: Path, commit: str) -> tuple[int, int]:
+    """Files first, which refuses to overwrite; then the index, and what that does not know is untracked again."""
+    git.run("read-tree", "-m", "-u", f"{commit}^1", commit, at=path)
+    git.run("read-tree", f"{commit}^2", at=path)
+    git.try_run("update-index", "-q", "--refresh", at=path)
+    changed, untracked = (
+        git.run("diff-tree", "-r", "--name-only", "--no-renames", *options, "-z", old, commit, at=path).count("\0")
+        for old, options in ((f"{commit}^1", ()), (f"{commit}^2", ("--diff-filter=A",)))
+    )
+    return changed - untracked, untracked
+
+
 def identity(git: Git, path: Path) -> tuple[str, ...]:
     """Options that name somebody, where the user has named nobody."""
     if git.try_run("var", "GIT_COMMITTER_IDENT", at=path)[0] == 0:

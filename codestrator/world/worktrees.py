@@ -243,6 +243,9 @@ class GitWorktrees:
     def snapshot(self, path: Path, *, message: str, max_untracked_bytes: int) -> Snapshot:
         return snapshots.take(self._git, path, self._private, message, max_untracked_bytes)
 
+    def restore(self, path: Path, commit: str) -> tuple[int, int]:
+        return snapshots.restore(self._git, path, commit)
+
     def commit_all(self, path: Path, message: str) -> str | None:
         index = Path(self._git.run("rev-parse", "--absolute-git-dir", at=path)) / "index"
         before = index.read_bytes() if index.exists() else None
