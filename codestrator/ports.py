@@ -138,8 +138,11 @@ class Worktrees(Protocol):
         """Undo `reserve_branch` and `add`: remove the folder if it has no changes, the branch if still at `commit`."""
         ...
 
-    def remove(self, path: Path) -> None:
-        """Remove a clean worktree: move the folder aside, look again, delete; refuse with `wrong_state` if dirty."""
+    def remove(self, path: Path, rescued: str | None = None) -> None:
+        """Remove a clean worktree: move the folder aside, look again, delete; refuse with `wrong_state` if dirty.
+
+        Or one whose content is exactly that of a snapshot.
+        """
         ...
 
     def delete_branch(self, branch: str, commit: str) -> None:

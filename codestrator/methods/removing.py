@@ -7,11 +7,11 @@ from typing import Annotated, Any, NamedTuple
 from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
-from codestrator.errors import CodestratorError, Forbidden, Unsupported, WrongState
-from codestrator.methods import intents, places, who
+from codestrator.errors import CodestratorError, Forbidden, WrongState
+from codestrator.methods import intents, places, rescue, who
 from codestrator.methods.worktrees import check_owner, live_threads
 from codestrator.params import Params, SessionId, WorktreeId
-from codestrator.records import Intent, Session, Worktree
+from codestrator.records import Intent, Rescue, Session, Worktree
 
 MERGED = ("merged_to_parent", "landed")
 SHOWN = 20
@@ -20,38 +20,52 @@ SHOWN = 20
 class Remove(Params, frozen=True, kw_only=True):
     worktree_id: WorktreeId
     session_id: SessionId | None = None
-    rescue: Annotated[bool, Meta(description="keep unmerged or uncommitted work first; not in this version")] = False
+    rescue: Annotated[bool, Meta(description="keep unmerged or uncommitted work in a snapshot first")] = False
     delete_branch: Annotated[bool, Meta(description="the branch too, which is merged")] = False
     dry_run: bool = False
 
 
 class Found(NamedTuple):
-    """What a worktree has: its folder if it is there, its branch's head, how that is kept elsewhere."""
+    """What a worktree has: its folder if it is there, its branch's head, how that is kept elsewhere, if it is."""
 
     folder: Path | None
     head: str | None
     merge_state: str
+    unsafe: bool = False
 
 
 def remove(flow: Flow, want: Remove) -> dict[str, Any]:
-    """Remove a worktree that has nothing uncommitted and nothing unmerged; its branch stays unless told otherwise."""
-    if want.rescue:
-        raise Unsupported(
-            "rescue 'true' is not in this version, expected false",
-            hint="Commit and merge what is there, then call without it.",
-            field="rescue",
-            found=True,
-            offered=[False],
-        )
+    """Remove a worktree; with uncommitted or unmerged work only with rescue, which keeps it in a snapshot first.
+
+    Its branch stays unless told otherwise.
+    """
     intents.settle(flow, "remove_worktree")
     tx = flow.read()
     worktree = _own(tx, want)
     if worktree.status == "removed":
         return answer(tx, worktree)
-    found = inspect(flow, tx, worktree)
+    found = inspect(flow, tx, worktree, rescue=want.rescue)
     if want.dry_run:
         return _answer(tx, worktree, not want.delete_branch, found.head)
-    return take_away(flow, worktree, found, want.delete_branch)
+    snapshot = _rescued(flow, worktree, found, want.delete_branch) if found.unsafe else None
+    return take_away(flow, worktree, found, want.delete_branch, snapshot)
+
+
+def _rescued(flow: Flow, worktree: Worktree, found: Found, delete_branch: bool) -> Rescue | None:
+    """Everything that is there in a snapshot, published before anything is touched."""
+    if found.folder is None:
+        if delete_branch:
+            raise _refuse(worktree, "has no folder to take a snapshot of", "its branch kept", hint="Keep its branch.")
+        return None
+    snapshot, new = rescue.take(flow, worktree, found.folder, "removal", own=True)
+    if snapshot.skipped:
+        names = [one.path for one in snapshot.skipped]
+        raise _refuse(
+            worktree, f"has {len(names)} files that a snapshot leaves out, first '{names[0]}'", "none", files=names
+        )
+    if new:
+        flow.transact(lambda tx: rescue.keep(tx, snapshot), worktree.id)
+    return snapshot
 
 
 def _own(tx: Tx, want: Remove) -> Worktree:
@@ -67,8 +81,11 @@ def _own(tx: Tx, want: Remove) -> Worktree:
     return worktree
 
 
-def inspect(flow: Flow, tx: Tx, worktree: Worktree) -> Found:
-    """Refuse with `wrong_state` whatever would lose something: files, commits, somebody's place of work."""
+def inspect(flow: Flow, tx: Tx, worktree: Worktree, *, rescue: bool = False) -> Found:
+    """Refuse with `wrong_state` whatever would lose something: somebody's place of work, files, commits.
+
+    Files and commits are no reason where they are to be rescued.
+    """
     if threads := live_threads(tx, worktree):
         raise _refuse(worktree, f"is where '{threads[0]}' works", "no live thread in it", threads=threads)
     folder = places.path_of(tx, worktree)
@@ -76,16 +93,22 @@ def inspect(flow: Flow, tx: Tx, worktree: Worktree) -> Found:
         folder = None
     if folder is not None and (operation := flow.world.worktrees.operation(folder)):
         raise _refuse(worktree, f"has a {operation} in progress", "no operation in progress")
-    if folder is not None and (files := flow.world.worktrees.changes(folder)):
+    files = flow.world.worktrees.changes(folder) if folder is not None else []
+    if files and not rescue:
         raise _refuse(
             worktree, f"has {len(files)} uncommitted changes, first '{files[0]}'", "none", files=files[:SHOWN]
         )
     # What is checked out counts: a detached HEAD may hold commits that no branch has.
     branch = flow.store.refs.read(f"refs/heads/{worktree.branch}") if worktree.branch else None
     heads = list(dict.fromkeys(one for one in (flow.store.head(folder)[0] if folder else None, branch) if one))
-    states = [_merged(flow, tx, worktree, head) for head in heads]
+    try:
+        states = [_merged(flow, tx, worktree, head) for head in heads]
+    except WrongState:
+        if not rescue:
+            raise
+        return Found(folder, heads[0], "abandoned", True)
     state = worktree.merge_state if worktree.merge_state in MERGED else next(iter(states), "abandoned")
-    return Found(folder, heads[0] if heads else None, state)
+    return Found(folder, heads[0] if heads else None, state, bool(files))
 
 
 def _merged(flow: Flow, tx: Tx, worktree: Worktree, head: str) -> str:
@@ -103,7 +126,7 @@ def _merged(flow: Flow, tx: Tx, worktree: Worktree, head: str) -> str:
         worktree,
         f"has {len(missing)} commits that are merged nowhere, first '{missing[0][:12]}'",
         "merged commits only",
-        hint="Call worktree.merge_to_parent first.",
+        hint="Call worktree.merge_to_parent first, or give rescue true.",
         commits=missing[:SHOWN],
     )
 
@@ -117,14 +140,16 @@ def target_branch(flow: Flow, tx: Tx, worktree: Worktree) -> str | None:
 
 
 def _refuse(worktree: Worktree, found: str, expected: str, **details: Any) -> WrongState:
-    hint = details.pop("hint", "Finish or commit what is there, then call the same again.")
+    hint = details.pop("hint", "Finish or commit what is there, or give rescue true.")
     return WrongState(
         f"'{worktree.id}' {found}, expected {expected}", hint=hint, found=found, expected=expected, **details
     )
 
 
-def take_away(flow: Flow, worktree: Worktree, found: Found, delete_branch: bool = False) -> dict[str, Any]:
-    """Remove what `inspect` let pass, with its intent before and its record after."""
+def take_away(
+    flow: Flow, worktree: Worktree, found: Found, delete_branch: bool = False, snapshot: Rescue | None = None
+) -> dict[str, Any]:
+    """Remove what `inspect` let pass, or what is in the snapshot, with its intent before and its record after."""
     flow.world.notes.flush()
 
     def plan(tx: Tx) -> str:
@@ -134,7 +159,8 @@ def take_away(flow: Flow, worktree: Worktree, found: Found, delete_branch: bool 
 
     intent_id = flow.transact(plan, worktree.id)
     try:
-        _act(flow, worktree, found.folder, found.head if delete_branch else None)
+        kept = snapshot.commit if snapshot else None
+        _act(flow, worktree, found.folder, found.head if delete_branch else None, kept)
     except CodestratorError as error:
         message = error.message
         flow.transact(lambda tx: intents.end(tx, intent_id, "failed", message=message), worktree.id)
@@ -147,9 +173,11 @@ def take_away(flow: Flow, worktree: Worktree, found: Found, delete_branch: bool 
     return flow.transact(record, worktree.id)
 
 
-def _act(flow: Flow, worktree: Worktree, folder: Path | None, delete_at: str | None) -> None:
+def _act(
+    flow: Flow, worktree: Worktree, folder: Path | None, delete_at: str | None, rescued: str | None = None
+) -> None:
     if folder is not None:
-        flow.world.worktrees.remove(folder)
+        flow.world.worktrees.remove(folder, rescued)
     else:  # git may still list a folder that somebody deleted
         place = worktree.places.get(flow.settings.machine)
         if place is not None:

@@ -27,6 +27,7 @@ OPERATIONS = {
 STARTED_ON = ("rebase-merge/head-name", "rebase-apply/head-name", "BISECT_START")
 AHEAD = 1000
 PATHSPECS = 500
+NOTHING_TOO_LARGE = 2**62
 HALF_MADE = re.compile(r"failed to read .*worktrees/")
 RESTS = (0.02, 0.1, 0.4)
 IGNORE = "# made by codestrator: its worktrees are not part of this one\n*\n"
@@ -169,16 +170,16 @@ class GitWorktrees:
         finally:
             Path(env["GIT_INDEX_FILE"]).unlink(missing_ok=True)
 
-    def remove(self, path: Path) -> None:
+    def remove(self, path: Path, rescued: str | None = None) -> None:
         """Remove it in steps of which each can be gone on from: called again after a crash, this ends what it began."""
         aside, verified = path.with_name(f".{path.name}.aside"), path.with_name(f".{path.name}.removed")
         if not verified.exists():
             if path.exists():
-                self._refuse_dirty(path, path)
+                self._refuse_dirty(path, path, rescued)
                 _rename(path, aside)
             if aside.exists():
                 try:
-                    self._refuse_dirty(aside, path)
+                    self._refuse_dirty(aside, path, rescued)
                 except (WrongState, External):
                     aside.rename(path)
                     self._git.try_run("worktree", "repair", str(path))
@@ -189,14 +190,24 @@ class GitWorktrees:
         for place in (path, aside, verified):  # git may have noticed a move and written the new place down
             self._forget(place)
 
-    def _refuse_dirty(self, folder: Path, path: Path) -> None:
-        if changes := self.changes(folder):
+    def _refuse_dirty(self, folder: Path, path: Path, rescued: str | None) -> None:
+        changes = self.changes(folder)
+        if changes and not (rescued and self._same_as(folder, rescued)):
             raise WrongState(
                 f"'{path}' has {len(changes)} uncommitted changes, first '{changes[0]}', expected none",
                 hint="Commit them, or keep them with work.checkpoint.",
                 found="dirty",
                 files=changes[:20],
             )
+
+    def _same_as(self, folder: Path, rescued: str) -> bool:
+        """Whether files, index and head are those of a snapshot, and nothing is there that it would leave out."""
+        now = snapshots.take(self._git, folder, self._private, "compared", NOTHING_TOO_LARGE)
+        ways = ("^{tree}", "^1", "^2^{tree}")
+        return all(
+            self._git.run("rev-parse", f"{now.commit}{way}") == self._git.run("rev-parse", f"{rescued}{way}")
+            for way in ways
+        )
 
     def delete_branch(self, branch: str, commit: str) -> None:
         self._git.try_run("update-ref", "-d", f"refs/heads/{branch}", commit)

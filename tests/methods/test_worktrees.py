@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from codestrator.errors import Conflict, Forbidden, InvalidParams, NotFound, Unsupported, WrongState
+from codestrator.errors import Conflict, Forbidden, InvalidParams, NotFound, WrongState
 from tests.actors import Actor, SteeredClock, unchanged
 from tests.conftest import git
 
@@ -236,10 +236,48 @@ def test_a_dry_run_removes_nothing(root: Actor) -> None:
         assert root("worktree.remove", worktree_id=child, dry_run=True)["worktree"]["status"] == "active"
 
 
-def test_rescue_is_not_offered_yet(root: Actor) -> None:
-    child, _ = spawned(root)
-    with unchanged(root), pytest.raises(Unsupported):
+def test_unsaved_and_unmerged_work_is_rescued_first_and_comes_back(root: Actor) -> None:
+    child, folder = spawned(root)
+    head = commit(folder, "a.txt")
+    (folder / "a.txt").write_text("changed\n", encoding="utf-8")
+    (folder / "new.txt").write_text("new\n", encoding="utf-8")
+    with unchanged(root), pytest.raises(WrongState):
+        root("worktree.remove", worktree_id=child)
+    before = git("status", "--porcelain", at=folder)
+    found = root("worktree.remove", worktree_id=child, rescue=True, delete_branch=True)
+    assert (found["worktree"]["status"], found["worktree"]["merge_state"]) == ("removed", "abandoned")
+    assert not folder.exists() and not found["branch_kept"]
+    assert found["restore"]["params"] == {"snapshot_id": found["snapshot_id"]}
+    assert root("worktree.remove", worktree_id=child) == found
+    back = root(found["restore"]["method"], into="same", **found["restore"]["params"])
+    assert back["path"] == str(folder) and git("rev-parse", "HEAD", at=folder) == head
+    assert git("status", "--porcelain", at=folder) == before
+
+
+def test_a_rescue_that_would_leave_files_out_is_refused(root: Actor) -> None:
+    git("config", "codestrator.snapshotMaxBytes", "10", at=root.path)
+    child, folder = spawned(root)
+    (folder / "large.bin").write_text("more than ten bytes\n", encoding="utf-8")
+    root.world.settings.snapshot_max_bytes = 10
+    with pytest.raises(WrongState) as refused:
         root("worktree.remove", worktree_id=child, rescue=True)
+    assert refused.value.details["files"] == ["large.bin"] and (folder / "large.bin").exists()
+
+
+def test_what_is_written_while_a_rescued_folder_goes_is_not_lost(root: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    child, folder = spawned(root)
+    (folder / "new.txt").write_text("new\n", encoding="utf-8")
+    inner = root.world.worktrees.remove
+
+    def late(path: Path, rescued: str | None = None) -> None:
+        (folder / "late.txt").write_text("just now\n", encoding="utf-8")
+        inner(path, rescued)
+
+    monkeypatch.setattr(root.world.worktrees, "remove", late)
+    with pytest.raises(WrongState):
+        root("worktree.remove", worktree_id=child, rescue=True)
+    assert (folder / "late.txt").read_text(encoding="utf-8") == "just now\n"
+    assert git("status", "--porcelain", at=folder).split() == ["??", "late.txt", "??", "new.txt"]
 
 
 def test_a_record_and_a_lost_folder_can_be_removed(root: Actor) -> None:
