@@ -83,8 +83,9 @@ class Git(Protocol):
         env: Mapping[str, str] | None = None,
         seconds: float = 30,
         hooks: bool = False,
+        keeps: Sequence[int] = (),
     ) -> tuple[int, str, str]:
-        """Status, standard output and standard error; never raises for a status."""
+        """Status, standard output and standard error; never raises for a status. `keeps`: handles it has open too."""
         ...
 
     def config(self, key: str, default: str = "") -> str: ...
@@ -206,7 +207,14 @@ class Branches(Protocol):
 
     def changed(self, old: str, new: str) -> list[str]: ...
     def bring_up(self, path: Path, old: str, new: str) -> None:
-        """Two-tree checkout that refuses to overwrite (`conflict` with files), index and folder from old to new."""
+        """Two-tree checkout that refuses to overwrite (`conflict` with files), index and folder from old to new.
+
+        Nothing is written where it refuses or fails.
+        """
+        ...
+
+    def bring_back(self, path: Path, old: str, new: str) -> None:
+        """Undo `bring_up(path, old, new)`, also one that was killed midway."""
         ...
 
     def hooked(self) -> bool:

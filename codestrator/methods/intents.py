@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
 from codestrator.calls import Flow, Tx
 from codestrator.clock import parse
+from codestrator.errors import CodestratorError
 from codestrator.records import Intent
 
 UNKNOWN_PROCESS = timedelta(seconds=120)
@@ -55,10 +57,27 @@ def planned(tx: Tx) -> list[Intent]:
 
 
 def left_over(flow: Flow, tx: Tx, intent: Intent) -> bool:
-    """Whether the process that wrote it is gone; without a process, whether it is old."""
+    """Whether it was given up, or the process that wrote it is gone; without a process, whether it is old."""
+    if intent.outcome is not None:
+        return True
     if intent.pid:
         return not flow.world.process_alive(intent.pid, intent.process_started_at)
     return tx.now.at - parse(intent.created_at) > UNKNOWN_PROCESS
+
+
+def give_up(flow: Flow, intent_id: str, why: str) -> Intent:
+    """Settle at once what this process could not bring to its end; if that fails too, whoever comes next does."""
+    flow.transact(lambda tx: mark(tx, intent_id, why), intent_id)
+    with suppress(CodestratorError):
+        _settle_one(flow, flow.read().require(Intent, intent_id))
+    return flow.read().require(Intent, intent_id)
+
+
+def mark(tx: Tx, intent_id: str, why: str) -> None:
+    """Stage that it will not be brought to its end; a git that is still about to move refs for it loses the compare."""
+    intent = tx.get(Intent, intent_id)
+    if intent is not None and intent.state == "planned" and intent.outcome is None:
+        tx.put(intent.but(outcome={"message": why}))
 
 
 def settle(flow: Flow, *actions: str) -> list[str]:

@@ -170,7 +170,6 @@ def _act(flow: Flow, plan: Plan) -> None:
         lambda tx: intents.plan(flow, tx, "land", session_id=item.session_id, folders=folders, **args).id,
         item.id,
     )
-    brought_up: list[Path] = []
     lines: list[recording.Line] = []
 
     def publish(tx: Tx) -> None:
@@ -182,14 +181,12 @@ def _act(flow: Flow, plan: Plan) -> None:
     try:
         for folder in plan.folders:
             flow.world.branches.bring_up(folder, plan.old, plan.commit)
-            brought_up.append(folder)
         flow.transact(publish, item.id, mover=flow.world.branches.move, aside=flow.world.branches.hooked())
     except BaseException as error:
-        for folder in reversed(brought_up):
-            flow.world.branches.bring_up(folder, plan.commit, plan.old)
-        message = error.message if isinstance(error, CodestratorError) else type(error).__name__
-        flow.transact(lambda tx: intents.end(tx, intent_id, "failed", message=message), item.id)
-        raise
+        why = error.message if isinstance(error, CodestratorError) else type(error).__name__
+        ended = intents.give_up(flow, intent_id, why)
+        if ended.state != "done" or not isinstance(error, CodestratorError):
+            raise  # otherwise git failed after it had moved the refs: it has landed
     for line in lines:
         flow.world.notes.add(*line)
 
@@ -264,19 +261,25 @@ def _answer(flow: Flow, land_id: str) -> dict[str, Any]:
     }
 
 
-def settle(flow: Flow, intent: Intent) -> intents.Publish:
+def settle(flow: Flow, intent: Intent) -> intents.Publish | None:
     """Complete a landing whose target holds the merge; take the folders back where it does not."""
     old, new, target = (str(intent.args[name]) for name in ("old", "new", "target"))
+    if not _holds(flow, target, new):  # perhaps not yet: git may have outlived a landing that was killed
+        flow.transact(lambda tx: intents.mark(tx, intent.id, "its process ended"), intent.id)
+        if flow.read().require(Intent, intent.id).state != "planned":
+            return None
+    if _holds(flow, target, new):
+        lines: list[recording.Line] = []
+        flow.transact(lambda tx: _record(flow, tx, tx.require(Intent, intent.id), lines), intent.id)
+        for line in lines:
+            flow.world.notes.add(*line)
+        return lambda _: None
+    folders = [Path(one) for one in intent.args.get("folders", ())]
+    problems = targets.bring_back(flow, folders, target, old, new)
+    outcome = {**(intent.outcome or {}), **({"left": problems} if problems else {})}
+    return lambda tx: intents.end(tx, intent.id, "failed" if intent.outcome else "reversed", **outcome)
+
+
+def _holds(flow: Flow, target: str, commit: str) -> bool:
     tip = queue.tip_of(flow, target)
-    if tip and not flow.world.worktrees.ahead(new, tip):
-        return lambda tx: _record(flow, tx, tx.require(Intent, intent.id), [])
-    problems = []
-    for folder in (Path(one) for one in intent.args.get("folders", ())):
-        if tip != old or not folder.is_dir():
-            continue
-        try:
-            flow.world.branches.bring_up(folder, new, old)
-        except Conflict as error:  # somebody worked on there since: it is theirs to decide
-            problems.append(error.message)
-    outcome = {"message": "; ".join(problems)} if problems else {}
-    return lambda tx: intents.end(tx, intent.id, "reversed", **outcome)
+    return tip is not None and not flow.world.worktrees.ahead(commit, tip)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from codestrator.calls import Flow
-from codestrator.errors import WrongState
+from codestrator.errors import Conflict, WrongState
 
 
 def folders_of(flow: Flow, target: str) -> list[Path]:
@@ -36,6 +36,26 @@ def check(flow: Flow, folders: Sequence[Path], target: str, written: Sequence[st
                 "none",
                 files=files[:20],
             )
+
+
+def bring_back(flow: Flow, folders: Sequence[Path], target: str, old: str, new: str) -> list[str]:
+    """Take folders back from a landing that did not happen; what is left as it is, and why."""
+    written = flow.world.branches.changed(old, new)
+    tip = flow.store.refs.read(f"refs/heads/{target}")
+    problems = []
+    for folder in folders:
+        if not folder.is_dir():
+            continue
+        if tip not in (None, old) and set(written) - set(flow.world.branches.changed(new, tip)):
+            problems.append(
+                f"'{target}' moved to '{tip}', which has files of the landing: '{folder}' was left as it is"
+            )
+            continue  # somebody committed there meanwhile what had been brought up
+        try:
+            flow.world.branches.bring_back(folder, old, new)
+        except Conflict as error:  # somebody worked on there since: it is theirs to decide
+            problems.append(error.message)
+    return problems
 
 
 def _refuse(folder: Path, found: str, expected: str, **details: Any) -> WrongState:

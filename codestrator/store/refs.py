@@ -14,6 +14,7 @@ import pygit2
 from codestrator.errors import External
 from codestrator.ports import Contention, Move
 from codestrator.store.documents import LOCKS, STATE
+from codestrator.store.moving import is_moving
 from codestrator.store.objects import Objects
 from codestrator.store.reffile import RefFile
 
@@ -105,7 +106,8 @@ class Refs:
     def break_stale(self, ref: str) -> bool:
         """Put aside the lock file of one of our refs that a killed writer left. Only for who holds the gate.
 
-        It must be the same file on two looks and older than two seconds; the user's own refs are never touched.
+        It must be the same file on two looks and older than two seconds, and no git of ours may be at work, which keeps
+        its lock files while a hook runs; the user's own refs are never touched.
         """
         if not ref.startswith(OURS):
             return False
@@ -117,6 +119,8 @@ class Refs:
             return False
         look = (found.st_ino, found.st_mtime_ns)
         seen, self._seen[ref] = self._seen.get(ref), look
+        if is_moving(self._common_dir / "codestrator" / "moving"):
+            return False
         if seen != look or time.time() - found.st_mtime < STALE_SECONDS:
             return False
         aside = self._common_dir / "codestrator" / f"stale-{os.getpid()}.lock"  # beside the ref it could pass for one

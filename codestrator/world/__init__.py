@@ -70,7 +70,7 @@ class LocalWorld:
     def branches(self) -> ports.Branches:
         from codestrator.world.branches import GitBranches
 
-        return GitBranches(self.git, self.repo)
+        return GitBranches(self.git, self.repo, self.common_dir / "codestrator" / "moving")
 
     @cached_property
     def pages(self) -> ports.Pages:

@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from codestrator.errors import Conflict, External
+from codestrator.errors import External
 from codestrator.ports import Contention, Git, Move
+from codestrator.store.moving import moving
+from codestrator.world import checkouts
 from codestrator.world.git import displayed, gist
 from codestrator.world.snapshots import identity
 
@@ -20,16 +22,14 @@ CONTENTION = (
     "unable to resolve reference",
 )
 
-# Words of `git read-tree` for a file that it would have to overwrite; anything else is a failure of git.
-REFUSALS = ("' not uptodate", "' would be overwritten", "' would be removed", "' would lose")
-
 
 class GitBranches:
     """Every method takes full commit ids."""
 
-    def __init__(self, git: Git, repo: Path) -> None:
+    def __init__(self, git: Git, repo: Path, moving: Path) -> None:
         self._git = git
         self._repo = repo
+        self._moving = moving
 
     def merge(self, into: str, head: str, *, message: str, sign: bool = False) -> tuple[str, list[str]]:
         status, out, err = self._git.try_run(
@@ -73,26 +73,16 @@ class GitBranches:
         return [displayed(name) for name in names if name]
 
     def bring_up(self, path: Path, old: str, new: str) -> None:
-        for refreshed in (False, True):
-            status, _, err = self._git.try_run("read-tree", "-m", "-u", old, new, at=path)
-            if status == 0:
-                return
-            if not refreshed:  # it refuses also what was only touched; looking at every file is not needed before
-                self._git.try_run("update-index", "-q", "--refresh", at=path)
-        lines = [line for line in err.splitlines() if any(words in line for words in REFUSALS)]
-        if not lines:
-            raise _failed("read-tree", status, err, "index and files to move")
-        files = [line.split("'")[1] for line in lines]
-        raise Conflict(
-            f"'{path}' cannot be brought up to '{new[:12]}' without overwriting {', '.join(files[:5])}",
-            hint="Commit or move these files, then call the same again.",
-            files=files,
-        )
+        checkouts.bring_up(self._git, path, old, new)
+
+    def bring_back(self, path: Path, old: str, new: str) -> None:
+        checkouts.bring_back(self._git, path, old, new)
 
     def move(self, moves: Sequence[Move]) -> None:
         lines = ["start", *(_line(move) for move in moves), "prepare", "commit"]
         stdin = "".join(f"{line}\0" for line in lines).encode()
-        status, _, err = self._git.try_run("update-ref", "--stdin", "-z", stdin=stdin, hooks=True)
+        with moving(self._moving) as handle:
+            status, _, err = self._git.try_run("update-ref", "--stdin", "-z", stdin=stdin, hooks=True, keeps=(handle,))
         if status and any(words in err for words in CONTENTION):
             raise Contention(gist(err))
         if status:

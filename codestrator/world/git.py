@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from codestrator.errors import External
@@ -79,12 +79,13 @@ class GitProgram:
         env: Mapping[str, str] | None = None,
         seconds: float = 30,
         hooks: bool = False,
+        keeps: Sequence[int] = (),
     ) -> tuple[int, str, str]:
         """Status, standard output and standard error; `External` only if it did not start or did not end in time."""
         command = ["git", *ALWAYS, *(() if hooks else WITHOUT_HOOKS), *arguments]
         given = {name: value for name, value in os.environ.items() if name not in LOCAL} | QUIET | dict(env or {})
         try:
-            status, out, err = _complete(command, at or self._folder, given, stdin, seconds)
+            status, out, err = _complete(command, at or self._folder, given, stdin, seconds, keeps)
         except subprocess.TimeoutExpired:
             raise External(
                 f"git {arguments[0]} did not end within {seconds:g} s",
@@ -105,12 +106,24 @@ class GitProgram:
 
 
 def _complete(
-    command: list[str], folder: Path, env: Mapping[str, str], stdin: bytes | None, seconds: float
+    command: list[str],
+    folder: Path,
+    env: Mapping[str, str],
+    stdin: bytes | None,
+    seconds: float,
+    keeps: Sequence[int],
 ) -> tuple[int, bytes, bytes]:
     """Run to its end; what takes too long ends with all that it started, hooks and filters included."""
     pipe, none = subprocess.PIPE, subprocess.DEVNULL
     with subprocess.Popen(
-        command, cwd=folder, env=env, stdin=none if stdin is None else pipe, stdout=pipe, stderr=pipe, process_group=0
+        command,
+        cwd=folder,
+        env=env,
+        stdin=none if stdin is None else pipe,
+        stdout=pipe,
+        stderr=pipe,
+        process_group=0,
+        pass_fds=keeps,
     ) as process:
         try:
             out, err = process.communicate(stdin, timeout=seconds)

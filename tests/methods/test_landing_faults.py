@@ -30,7 +30,7 @@ def consistent(actor: Actor, item_id: str) -> bool:
     request = tx.require(MergeRequest, item.merge_request_id)
     worktree = tx.require(Worktree, item.from_worktree_id)
     assert (request.status == "merged") == (worktree.merge_state == "landed") == merged
-    holds = subprocess.run(["git", "merge-base", "--is-ancestor", head(actor), "main"], cwd=repo, check=False)
+    holds = subprocess.run(["git", "merge-base", "--is-ancestor", str(worktree.branch), "main"], cwd=repo, check=False)
     assert (holds.returncode == 0) == merged
     feature = [row.id for row in tx.rows(Task) if row.level == "case" and row.owner_session_id == item.session_id]
     states = {tx.require(Task, one).status for one in feature if tx.require(Task, one).status != "landed" or merged}

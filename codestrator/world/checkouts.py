@@ -1,0 +1,91 @@
+"""Folders brought from one commit to another, and back: the user's is kept, nothing stays halfway."""
+
+import os
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from codestrator.errors import Conflict, External
+from codestrator.ports import Git
+
+# Words of `git read-tree` for a file that it would have to overwrite; anything else is a failure of git.
+REFUSALS = ("' not uptodate", "' would be overwritten", "' would be removed", "' would lose")
+INDEX_SECONDS = 3.0
+REST_SECONDS = 0.05
+ABSENT, SUBMODULE = "000000", "160000"
+
+
+def bring_up(git: Git, path: Path, old: str, new: str) -> None:
+    status, err = _read_tree(git, path, old, new)
+    if status and "' not uptodate" in err:  # it refuses also what was only touched; seldom worth looking at every file
+        git.try_run("update-index", "-q", "--refresh", at=path)
+        status, err = _read_tree(git, path, old, new)
+    if status == 0:
+        return
+    lines = [line for line in err.splitlines() if any(words in line for words in REFUSALS)]
+    if not lines:
+        with suppress(External):  # the first failure is the one to tell
+            _mend(git, path, old, new)
+        raise External(
+            f"git read-tree ended with status {status}, expected index and files to move: {err.strip()[:400]}",
+            hint="Read the message of git in details.stderr_tail.",
+            program="git",
+            exit_status=status,
+            stderr_tail=err[-2000:],
+        )
+    files = [line.split("'")[1] for line in lines]
+    raise Conflict(
+        f"'{path}' cannot be brought up to '{new[:12]}' without overwriting {', '.join(files[:5])}",
+        hint="Commit or move these files, then call the same again.",
+        files=files,
+    )
+
+
+def bring_back(git: Git, path: Path, old: str, new: str) -> None:
+    bring_up(git, path, new, old)
+    _mend(git, path, old, new)
+
+
+def _read_tree(git: Git, path: Path, old: str, new: str) -> tuple[int, str]:
+    """Waits a little for an editor or a shell prompt that has the index for a moment."""
+    end = time.monotonic() + INDEX_SECONDS
+    while True:
+        status, _, err = git.try_run("read-tree", "-m", "-u", old, new, at=path)
+        if status == 0 or "index.lock" not in err or time.monotonic() > end:
+            return status, err
+        time.sleep(REST_SECONDS)
+
+
+def _mend(git: Git, path: Path, old: str, new: str) -> None:
+    """Make files `old` that git had written of `new` when it ended midway; any other content is left as it is."""
+    words = git.run("diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", old, new).split("\0")
+    changes = {name: raw[1:].split() for raw, name in zip(words[0::2], words[1::2], strict=False)}
+    staged = set(git.run("diff-index", "--cached", "-z", "--name-only", "--no-renames", old, at=path).split("\0"))
+    sought = {name: one for name, one in changes.items() if name not in staged and SUBMODULE not in one}
+    unlike = _unlike(git, path, {name: (one[1], one[3]) for name, one in sought.items() if one[1] != ABSENT})
+    again: list[str] = []
+    for name, (before, after, *_) in sought.items():
+        if name in unlike or os.path.lexists(path / name) == (after == ABSENT):
+            continue
+        if before != ABSENT:
+            again.append(name)
+            continue
+        (path / name).unlink()
+        with suppress(OSError):  # up to the first folder that holds something
+            os.removedirs((path / name).parent)
+    if again:
+        stdin = b"".join(os.fsencode(name) + b"\0" for name in again)
+        git.run("checkout-index", "-f", "-q", "-u", "-z", "--stdin", at=path, stdin=stdin)
+
+
+def _unlike(git: Git, path: Path, entries: dict[str, tuple[str, str]]) -> set[str]:
+    """Those of the files that have not this mode and content, told by git from an index that is not the user's."""
+    if not entries:
+        return set()
+    stdin = b"".join(os.fsencode(f"{mode} {blob}\t{name}\0") for name, (mode, blob) in entries.items())
+    with tempfile.TemporaryDirectory(prefix="codestrator") as place:
+        env = {"GIT_INDEX_FILE": f"{place}/index"}
+        git.run("update-index", "-z", "--index-info", at=path, stdin=stdin, env=env)
+        git.try_run("update-index", "-q", "--refresh", at=path, env=env)
+        return set(git.run("diff-files", "-z", "--name-only", at=path, env=env).split("\0"))
