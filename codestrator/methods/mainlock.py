@@ -56,8 +56,11 @@ def take(flow: Flow, session_id: str, target: str, ttl_seconds: int) -> dict[str
     picture = flow.read()
     standings = queue.judge(flow, picture, target)
     head = queue.first(standings)
+    outdated = False
 
     def act(tx: Tx) -> None:
+        nonlocal outdated
+        outdated = False
         session = who.active_session(tx, session_id)
         held = queue.lock_of(tx, target)
         if held is not None and held.session_id == session.id:
@@ -65,11 +68,15 @@ def take(flow: Flow, session_id: str, target: str, ttl_seconds: int) -> dict[str
             leases.renew(tx, held, ttl_seconds)
         elif held is not None:
             raise _held(tx, held, target, _place(standings, session_id))
+        elif not all((now := tx.get(Land, one.item.id)) and now.state in LAND_OPEN for one in standings):
+            outdated = True  # one has landed since the queue was judged, or gave up: the turn is another's
         else:
             _check_turn(tx, target, session_id, standings)
             _grant(tx, target, session_id, ttl_seconds, head)
 
     flow.transact(act, target)
+    if outdated:
+        return take(flow, session_id, target, ttl_seconds)
     tx = flow.read()
     own = queue.own_item(tx, session_id)
     return {"main_lock": queue.shown_lock(tx, target), "land_id": own.id if own else None}
@@ -96,9 +103,6 @@ def _check_turn(tx: Tx, target: str, session_id: str, standings: list[queue.Stan
     head = queue.first(standings)
     if head is None or head.item.session_id == session_id:
         return
-    now = tx.get(Land, head.item.id)
-    if now is None or now.state not in LAND_OPEN:
-        return  # it came to its end meanwhile
     mine = next((one for one in standings if one.item.session_id == session_id), None)
     reason = queue.why_waiting(standings, mine) if mine else "this session has nothing in the queue"
     raise WrongState(
