@@ -264,11 +264,11 @@ def _answer(flow: Flow, land_id: str) -> dict[str, Any]:
 def settle(flow: Flow, intent: Intent) -> intents.Publish | None:
     """Complete a landing whose target holds the merge; take the folders back where it does not."""
     old, new, target = (str(intent.args[name]) for name in ("old", "new", "target"))
-    if not _holds(flow, target, new):  # perhaps not yet: git may have outlived a landing that was killed
+    if not targets.holds(flow, target, new):  # perhaps not yet: git may have outlived a landing that was killed
         flow.transact(lambda tx: intents.mark(tx, intent.id, "its process ended"), intent.id)
         if flow.read().require(Intent, intent.id).state != "planned":
             return None
-    if _holds(flow, target, new):
+    if targets.holds(flow, target, new):
         lines: list[recording.Line] = []
         flow.transact(lambda tx: _record(flow, tx, tx.require(Intent, intent.id), lines), intent.id)
         for line in lines:
@@ -278,8 +278,3 @@ def settle(flow: Flow, intent: Intent) -> intents.Publish | None:
     problems = targets.bring_back(flow, folders, target, old, new)
     outcome = {**(intent.outcome or {}), **({"left": problems} if problems else {})}
     return lambda tx: intents.end(tx, intent.id, "failed" if intent.outcome else "reversed", **outcome)
-
-
-def _holds(flow: Flow, target: str, commit: str) -> bool:
-    tip = queue.tip_of(flow, target)
-    return tip is not None and not flow.world.worktrees.ahead(commit, tip)

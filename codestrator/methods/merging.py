@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import CodestratorError, Conflict, Forbidden, WrongState
-from codestrator.methods import intents, places, who
+from codestrator.methods import intents, places, targets, who
 from codestrator.methods.worktrees import check_owner, live_threads
 from codestrator.params import Params, SessionId, WorktreeId
 from codestrator.ports import Move
@@ -164,17 +164,14 @@ def _act(flow: Flow, plan: Plan) -> None:
         _recorded(tx, child.id, plan.commit)
         intents.end(tx, intent_id, "done")
 
-    brought_up = False
     try:
         flow.world.branches.bring_up(parent.folder, parent.head, plan.commit)
-        brought_up = True
         flow.transact(publish, child.id, mover=flow.world.branches.move)
-    except CodestratorError as error:
-        if brought_up:
-            flow.world.branches.bring_up(parent.folder, plan.commit, parent.head)
-        message = error.message
-        flow.transact(lambda tx: intents.end(tx, intent_id, "failed", message=message), child.id)
-        raise
+    except BaseException as error:
+        why = error.message if isinstance(error, CodestratorError) else type(error).__name__
+        ended = intents.give_up(flow, intent_id, why)
+        if ended.state != "done" or not isinstance(error, CodestratorError):
+            raise  # otherwise git failed after it had moved the refs: it is merged
 
 
 def _recorded(tx: Tx, worktree_id: str, commit: str) -> None:
@@ -198,22 +195,20 @@ def _answer(flow: Flow, child_id: str, parent_id: str) -> dict[str, Any]:
     }
 
 
-def settle(flow: Flow, intent: Intent) -> intents.Publish:
+def settle(flow: Flow, intent: Intent) -> intents.Publish | None:
     """Record a merge whose branch had moved; take the parent's folder back where it had not."""
     branch, old, new = (str(intent.args[name]) for name in ("branch", "old", "new"))
-    tip = flow.store.refs.read(f"refs/heads/{branch}")
-    if tip and not flow.world.worktrees.ahead(new, tip):
+    if not targets.holds(flow, branch, new):  # perhaps not yet: git may have outlived a merge that was killed
+        flow.transact(lambda tx: intents.mark(tx, intent.id, "its process ended"), intent.id)
+        if flow.read().require(Intent, intent.id).state != "planned":
+            return None
+    if targets.holds(flow, branch, new):
 
         def finish(tx: Tx) -> None:
             _recorded(tx, str(intent.args["worktree_id"]), new)
             intents.end(tx, intent.id, "done")
 
         return finish
-    outcome = {}
-    folder = Path(str(intent.args["path"]))
-    if tip == old and folder.is_dir():
-        try:
-            flow.world.branches.bring_up(folder, new, old)
-        except Conflict as error:  # somebody worked on there since: it is theirs to decide
-            outcome = {"message": error.message}
-    return lambda tx: intents.end(tx, intent.id, "reversed", **outcome)
+    problems = targets.bring_back(flow, [Path(str(intent.args["path"]))], branch, old, new)
+    outcome = {**(intent.outcome or {}), **({"left": problems} if problems else {})}
+    return lambda tx: intents.end(tx, intent.id, "failed" if intent.outcome else "reversed", **outcome)

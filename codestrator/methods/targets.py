@@ -38,6 +38,12 @@ def check(flow: Flow, folders: Sequence[Path], target: str, written: Sequence[st
             )
 
 
+def holds(flow: Flow, branch: str, commit: str) -> bool:
+    """Whether the commit is in the branch."""
+    tip = flow.store.refs.read(f"refs/heads/{branch}")
+    return tip is not None and not flow.world.worktrees.ahead(commit, tip)
+
+
 def bring_back(flow: Flow, folders: Sequence[Path], target: str, old: str, new: str) -> list[str]:
     """Take folders back from a landing that did not happen; what is left as it is, and why."""
     written = flow.world.branches.changed(old, new)

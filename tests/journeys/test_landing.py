@@ -146,6 +146,46 @@ def test_the_thirteen_calls_run_as_written_through_the_server(models: Models, re
     assert (repo / "cookie.txt").exists()
 
 
+def test_a_named_request_is_reviewed_at_once_and_again_and_lands_through_the_server(models: Models, repo: Path) -> None:
+    one = Wire(repo)
+    one.start()
+    try:
+        one.call("workspace.init")
+        opened = one.call("session.open", intent="auto", user_request="Fix the login timeout", always_branch=True)
+        folder = repo / opened["session_context"]["session_root_worktree"]["path"]
+        epic = one.call("task.create", level="epic", title="Shop")["task"]["id"]
+        feature = one.call("task.create", level="feature", title="Login", parent_id=epic)["task"]["id"]
+        group = one.call("task.create", level="TestGroup", title="Cookies", parent_id=feature)["task"]["id"]
+        case = one.call("task.create", level="case", title="Refresh", parent_id=group, steps=["edit"])["task"]["id"]
+        one.call("case.begin", case_id=case)
+        one.call("step.check", step_id=f"{case}.1", result="pass")
+        one.call("case.complete", case_id=case, summary="cookie is renewed")
+        commit(folder, "cookie.txt")
+        request = one.call("merge.request", feature_task_id=feature)["merge_request"]["id"]
+        asked = one.call("merge.main.request", merge_request_id=request)
+        assert "review_dispatch_error" not in asked
+        job = asked["review_dispatch"]["review_job"]["id"]
+        assert one.call("merge.main.acquire_lock")["main_lock"]["state"] == "locked"
+        again = one.call("merge.review.request_auto", merge_request_id=request)
+        assert again["review_job"]["id"] == job
+        one.call("thread.child.wait_status", thread_id=again["thread"]["id"], target_statuses=["completed", "failed"])
+        # It was of the default kind, whose model has no script here.
+        mute = one.call("merge.review.thread_status", review_job_id=job)
+        assert (mute["review_job"]["state"], "verdict" in mute) == ("failed", False)
+        anew = one.call("merge.review.request_auto", merge_request_id=request, runner_kind="codex_app_server")
+        assert anew["review_job"]["id"] != job
+        one.call("thread.child.wait_status", thread_id=anew["thread"]["id"], target_statuses=["completed"])
+        status = one.call("merge.review.thread_status", merge_request_id=request)
+        assert (status["verdict"], status["head_is_current"]) == ("approve", True)
+        landed = one.call("merge.main.land", request_id=asked["main_merge_request"]["id"])
+        assert [each["status"] for each in landed["tasks"]] == ["landed", "landed"]
+        assert one.call("merge.main.release_lock")["main_lock"]["state"] == "unlocked"
+        assert one.call("session.close")["session"]["status"] == "closed"
+    finally:
+        one.finish()
+    assert (repo / "cookie.txt").exists() and git("status", "--porcelain", at=repo) == ""
+
+
 def test_a_reviewer_that_ends_without_verdict_has_failed_and_another_may_begin(
     models: Models, repo: Path, actor: Callable[..., Actor]
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from codestrator.errors import Conflict, External, Forbidden, WrongState
+from codestrator.records import Intent
 from tests.actors import Actor, unchanged
 from tests.conftest import git
 from tests.methods.test_worktrees import commit, spawned
@@ -151,3 +152,15 @@ def test_branch_state_and_folder_agree_for_a_name_with_spaces(root: Actor) -> No
     child, folder = spawned(root)
     commit(folder, "Übersicht der Läden.txt")
     assert root("worktree.merge_to_parent", worktree_id=child)["changed_files"] == ["Übersicht der Läden.txt"]
+
+
+def test_a_git_that_ends_badly_after_it_moved_the_branch_has_merged(root: Actor) -> None:
+    child, folder = spawned(root)
+    commit(folder, "a.txt")
+    hook = Path(root.world.common_dir) / "hooks" / "reference-transaction"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text('#!/bin/sh\ngrep -q refs/heads/ && test "$1" = committed && kill -9 $PPID\nexit 0\n')
+    hook.chmod(0o755)
+    assert root("worktree.merge_to_parent", worktree_id=child)["changed_files"] == ["a.txt"]
+    assert git("status", "--porcelain", at=root.path) == "" and (root.path / "a.txt").exists()
+    assert root.world.store.read().where(Intent, state="planned") == []
