@@ -245,3 +245,26 @@ def test_eight_others_write_while_a_hook_takes_a_second(actor: Callable[..., Act
     assert errors == [] and min(made) >= 1
     assert consistent(one, item["id"])
     assert one.world.store.read().require(Land, item["id"]).state == "merged"
+
+
+def test_a_checkout_that_git_was_killed_in_is_made_whole_by_the_next_call(root: Actor, repo: Path) -> None:
+    (repo / ".gitattributes").write_text("*.big filter=big\n")
+    commit(repo, "b.txt", "before\n")
+    git("merge", "-q", "main", at=root.path)
+    commit(root.path, "b.txt", "after\n")
+    (root.path / "folder").mkdir()
+    commit(root.path, "folder/c.txt", "new\n")
+    item = approved(root, "picture.big")
+    git("config", "filter.big.smudge", "kill -9 $PPID", at=repo)
+    with pytest.raises(CodestratorError) as refused:
+        root("merge.main.land")
+    assert refused.value.code == "external"
+    git("config", "--unset", "filter.big.smudge", at=repo)
+    (repo / "own.txt").write_text("the user's\n")
+    (repo / ".git" / "index.lock").unlink()  # as git tells its user to
+    root("merge.main.acquire_lock")
+    assert git("status", "--porcelain", at=repo) == "?? own.txt"
+    (repo / "own.txt").unlink()
+    assert not consistent(root, item["id"]) and not (repo / "folder").exists()
+    assert root("merge.main.land")["landed"]
+    assert consistent(root, item["id"])
