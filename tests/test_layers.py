@@ -20,7 +20,7 @@ STORE_FACE = ("store", "store.merge", "store.documents")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "records": ("model", "records.*"),
     "store": (*STORE_LEAVES, "store.*"),
-    "world": (*LEAVES, "kinds", "store", "store.configuration", "world.*"),
+    "world": (*LEAVES, "kinds", "store", "store.configuration", "store.moving", "world.*"),
     "methods": (*LEAVES, "calls", "guides", "scopes", "table", "threadfiles", *STORE_FACE, "methods.*"),
     "edges": (*LEAVES, "calls", "seats", "table", "registry", "threadfiles", "world", "runner", "edges.*"),
     "runner": (

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from codestrator.errors import Busy, External, NotFound, Unsupported
-from tests.actors import Actor, unchanged
+from codestrator.errors import Busy, External, NotFound
+from tests.actors import Actor
 from tests.conftest import git
 
 
@@ -55,8 +55,3 @@ def test_a_ref_that_cannot_be_made_records_no_snapshot(root: Actor) -> None:
     with pytest.raises((Busy, External)):
         root("work.checkpoint", summary="saved")
     assert git("rev-parse", "refs/codestrator/state", at=root.path) == state
-
-
-def test_restoring_is_not_in_this_version(root: Actor) -> None:
-    with unchanged(root), pytest.raises(Unsupported):
-        root("rescue.restore", snapshot_id="snap-0000000000")
