@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.actors import Actor
+from tests.actors import Actor, everything
 from tests.conftest import git
 from tests.edges.wire import Wire
 from tests.journeys.codex_crew import Models, codex_home, nothing_runs, ours, prompts, returned
@@ -108,6 +108,7 @@ def test_four_sessions_land_through_review_by_codex(models: Models, repo: Path, 
     assert roots["ada"]("lock.list", domain="all")["items"] == []
     assert roots["ada"]("merge.main.status")["items"] == []
     assert git("status", "--porcelain", at=repo) == "" and (repo / "shared.txt").read_text() == "cyd\n"
+    everything(repo)  # notes that wait are written: git fsck takes what moves under it for damage
     git("fsck", "--strict", at=repo)
     assert nothing_runs(threads)
 
