@@ -51,6 +51,7 @@ class RefFile:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 alone = os.fstat(handle).st_nlink == 1
+                os.utime(handle)  # as young as a lock that was just made: an old one is taken for a dead writer's
             except OSError:
                 alone = False
             if alone:
@@ -77,6 +78,8 @@ class Locked:
         self._moved = False
 
     def move(self, new: str) -> None:
+        if not self._ours():
+            raise Contention(f"{self._place}.lock was taken away")
         os.pwrite(self._handle, f"{new}\n".encode(), 0)
         if self._durable:
             os.fsync(self._handle)
@@ -85,8 +88,15 @@ class Locked:
         if self._durable:
             flush_folder(os.path.dirname(self._place))  # noqa: PTH120
 
+    def _ours(self) -> bool:
+        """Whether the lock file is still the one that was linked."""
+        try:
+            return os.stat(f"{self._place}.lock").st_ino == os.fstat(self._handle).st_ino  # noqa: PTH116
+        except FileNotFoundError:
+            return False
+
     def release(self) -> None:
-        if not self._moved:
+        if not self._moved and self._ours():
             with suppress(FileNotFoundError):
                 os.unlink(f"{self._place}.lock")  # noqa: PTH108
         os.close(self._handle)

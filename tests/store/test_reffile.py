@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,31 @@ def test_a_lock_of_somebody_else_is_contention_and_nothing_changes(repo: Path, s
         RefFile(repo / ".git", STATE, durable=False).lock()
     assert git(repo, "rev-parse", STATE) == before
     assert (repo / ".git" / f"{STATE}.lock").stat().st_size == 0
+
+
+def test_a_lock_is_as_young_as_its_taking(repo: Path, store: Store) -> None:
+    put(store, task())
+    for file in (repo / ".git" / "codestrator").glob("refs-*.[ab]"):
+        os.utime(file, (1, 1))
+    held = RefFile(repo / ".git", STATE, durable=False).lock()
+    assert held is not None
+    age = time.time() - (repo / ".git" / f"{STATE}.lock").stat().st_mtime
+    held.release()
+    assert age < 60
+
+
+def test_a_lock_that_was_taken_away_moves_nothing(repo: Path, store: Store) -> None:
+    put(store, task())
+    before = git(repo, "rev-parse", STATE)
+    held = RefFile(repo / ".git", STATE, durable=False).lock()
+    assert held is not None
+    lock = repo / ".git" / f"{STATE}.lock"
+    lock.unlink()
+    lock.touch()
+    with pytest.raises(Contention):
+        held.move(git(repo, "rev-parse", "main"))
+    held.release()
+    assert lock.exists() and git(repo, "rev-parse", STATE) == before
 
 
 def test_git_cannot_take_the_lock_that_we_hold(repo: Path, store: Store) -> None:
