@@ -95,9 +95,14 @@ class Objects:
             repo = self._local.repo = open_repository(self._common_dir)
         return repo
 
+    def prepare(self) -> None:
+        """What can be done for the next writing before others have to wait for it."""
+        self._loose.prepare()
+
     def close(self) -> None:
         """Let go of this thread's handle."""
         self._local.__dict__.clear()
+        self._loose.close()
 
     def raw(self, oid: bytes) -> bytes:
         """An object's content; KeyError if it is missing, GitError if it is damaged."""

@@ -230,6 +230,7 @@ class Store:
         give_up = time.monotonic() + self._patience
         tries_aside = ASIDE_TRIES if aside else 0
         while True:
+            self.objects.prepare()
             with nullcontext(False) if tries_aside else self.gate() as held:
                 transaction = self._begin(stamp.op, held)
                 if order:

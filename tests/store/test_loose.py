@@ -39,6 +39,60 @@ def test_nothing_else_stays_behind_and_git_is_content(repo: Path, opened: Callab
     assert git("fsck", "--strict", "--no-dangling", at=repo) == ""
 
 
+@pytest.mark.parametrize("prepared", [False, True])
+def test_files_made_before_the_gate_hold_what_git_would_have_written(repo: Path, prepared: bool) -> None:
+    loose = loose_of(repo)
+    oids = []
+    for number in range(20):
+        if prepared:
+            loose.prepare()
+        oids.append(loose.write(b"blob", b"content %d" % number).hex())
+    loose.close()
+    read = subprocess.run(
+        ["git", "cat-file", "--batch=%(objecttype)"], cwd=repo, input="\n".join(oids), capture_output=True, text=True
+    ).stdout
+    assert read.split("\n")[:-1] == [line for number in range(20) for line in ("blob", f"content {number}")]
+    assert list((repo / ".git" / "objects").rglob("tmp_obj_*")) == []
+
+
+def test_two_writers_of_one_content_both_have_it(repo: Path) -> None:
+    first, second = loose_of(repo), loose_of(repo)
+    first.prepare()
+    second.prepare()
+    oid = first.write(b"blob", b"both").hex()
+    place = repo / ".git" / "objects" / oid[:2] / oid[2:]
+    second._put(str(place), b"blob 4\0both")  # as one that looked before the other had written
+    assert place.stat().st_nlink == 1 and git("cat-file", "blob", oid, at=repo) == "both"
+
+
+def test_a_fork_does_not_write_into_its_parents_files(repo: Path) -> None:
+    loose = loose_of(repo)
+    loose.prepare()
+    if not (child := os.fork()):
+        try:
+            loose.write(b"blob", b"the child's")
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    oids = [loose.write(b"blob", b"the parent's %d" % number).hex() for number in range(6)]
+    assert [git("cat-file", "blob", oid, at=repo) for oid in oids] == [f"the parent's {number}" for number in range(6)]
+    assert git("fsck", "--strict", "--no-dangling", at=repo) == ""
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_folder_missing_for_a_file_made_before_is_made(repo: Path, prepared: bool) -> None:
+    loose = loose_of(repo)
+    there = {one.name for one in (repo / ".git" / "objects").iterdir()}
+    for number in range(100):
+        if prepared:
+            loose.prepare()
+        oid = loose.write(b"blob", b"folder %d" % number).hex()
+        assert git("cat-file", "-s", oid, at=repo)
+        if oid[:2] not in there:
+            return
+    pytest.fail("no content fell into a missing folder")
+
+
 def test_the_same_again_is_only_made_young(repo: Path) -> None:
     loose = loose_of(repo)
     oid = loose.write(b"blob", b"same").hex()
