@@ -14,7 +14,7 @@ from codestrator.text import one_line, shorten
 BLANK = ("cat", "-")
 TITLE = 80
 IDS = "#{session_id} #{window_id} #{pane_id}"
-PANE_TAG, WINDOW_TAG = "@codestrator-pane", "@codestrator-window"
+TAG, PANE_TAG, WINDOW_TAG = "@codestrator", "@codestrator-pane", "@codestrator-window"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 _IDS = re.compile(r"(\$[0-9]+) (@[0-9]+) (%[0-9]+)")
 _MARK = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -39,6 +39,7 @@ class Row(NamedTuple):
     tag: str
     session_id: str
     session: str
+    session_tag: str
     window_id: str
     window: str
     window_tag: str
@@ -61,6 +62,7 @@ FIELDS = (
     PANE_TAG,
     "session_id",
     "session_name",
+    TAG,
     "window_id",
     "window_name",
     WINDOW_TAG,

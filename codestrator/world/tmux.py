@@ -16,6 +16,7 @@ from codestrator.world.panes import (
     BLANK,
     IDS,
     PANE_TAG,
+    TAG,
     WINDOW_TAG,
     Program,
     Row,
@@ -33,7 +34,6 @@ from codestrator.world.panes import (
 if TYPE_CHECKING:
     from codestrator.world.tmux_commands import BoundedServer
 
-TAG = "@codestrator"
 FOLDER = "@codestrator-folder"
 SIZE = ("-x", "200", "-y", "60")
 MOST_SESSIONS, MOST_WINDOWS = 99, 9
@@ -45,13 +45,16 @@ class TmuxServer:
 
     def __init__(self, socket: str | None) -> None:
         self._socket = socket
+        self._versions: dict[str, str] = {}
 
     def version(self) -> tuple[str, str] | None:
         place = shutil.which("tmux")
         if place is None:
             return None
-        done = subprocess.run([place, "-V"], capture_output=True, text=True, check=False, timeout=5)
-        return str(Path(place)), done.stdout.strip().removeprefix("tmux ").strip() or "unknown"
+        if place not in self._versions:  # each spawn asks
+            done = subprocess.run([place, "-V"], capture_output=True, text=True, check=False, timeout=5)
+            self._versions[place] = done.stdout.strip().removeprefix("tmux ").strip() or "unknown"
+        return place, self._versions[place]
 
     def _server(self) -> "BoundedServer":
         from codestrator.world.tmux_commands import BoundedServer
@@ -59,24 +62,23 @@ class TmuxServer:
         path = self._socket if self._socket and "/" in self._socket else None
         return BoundedServer(socket_path=path) if path else BoundedServer(socket_name=self._socket)
 
-    def _sessions(self) -> dict[str, tuple[str, str]]:
-        """Id and tag of each session, by name."""
-        rows = self._server().rows("list-sessions", fields=("session_id", TAG, "session_name"))
-        return {name: (session_id, tag) for session_id, tag, name in rows}
+    def _panes_of(self, name: str) -> list[Row]:
+        """The panes of the session of that name; none at all where there is none."""
+        return [row for row in self._server().listed() if row.session == name]
 
     def session_alive(self, name: str) -> bool:
         try:
-            return shutil.which("tmux") is not None and name in self._sessions()
+            return shutil.which("tmux") is not None and bool(self._panes_of(name))
         except External:
             return False
 
     def end_session(self, name: str, tag: str) -> bool:
         if shutil.which("tmux") is None:
             return False
-        session_id, found = self._sessions().get(name, ("", ""))
-        if not session_id or found != tag:
+        rows = self._panes_of(name)
+        if not rows or rows[0].session_tag != tag:
             return False
-        return self._server().cmd("kill-session", target=session_id).returncode == 0
+        return self._server().cmd("kill-session", target=rows[0].session_id).returncode == 0
 
     def ensure_session(
         self, name: str, tag: str, *, folder: Path, overview: Sequence[str], env: Mapping[str, str]
@@ -84,14 +86,14 @@ class TmuxServer:
         check_name(name)
         program = as_program(overview, folder, env, "overview", view_only=True)
         for candidate in numbered(name, MOST_SESSIONS):
-            session_id, found = self._sessions().get(candidate, ("", ""))
-            if not session_id:
+            rows = self._panes_of(candidate)
+            if not rows:
                 made = self._make_session(candidate, tag, program)
                 if made:
                     return made
-                session_id, found = self._sessions().get(candidate, ("", ""))  # somebody was faster
-            if session_id and found == tag:
-                self._revive_overview(session_id, tag, program)
+                rows = self._panes_of(candidate)  # somebody was faster
+            if rows and rows[0].session_tag == tag:
+                self._revive_overview(rows, tag, program)
                 return candidate
         raise Limit(
             f"'{name}' and the {MOST_SESSIONS - 1} names after it belong to other tmux sessions, expected a free one",
@@ -124,15 +126,15 @@ class TmuxServer:
             server.cmd("kill-session", target=session_id)
             raise
 
-    def _revive_overview(self, session_id: str, tag: str, program: Program) -> None:
+    def _revive_overview(self, rows: Sequence[Row], tag: str, program: Program) -> None:
         """Start the overview again if it is over, or was never started because whoever made the session was stopped."""
-        for row in self._server().listed():
-            if (row.session_id, row.window, row.window_tag) != (session_id, "overview", tag):
+        for row in rows:
+            if (row.window, row.window_tag) != ("overview", tag):
                 continue
             if row.tag == tag and row.dead == "1":
-                self._start(session_id, row.id, tag, program)
+                self._start(row.session_id, row.id, tag, program)
             elif not row.tag and self._program(row.id) == BLANK[0]:
-                self._start(session_id, row.id, tag, program, fresh=True)
+                self._start(row.session_id, row.id, tag, program, fresh=True)
 
     def open_pane(
         self,
@@ -150,19 +152,20 @@ class TmuxServer:
     ) -> str:
         check_name(window)
         program = as_program(command, folder, env, title, view_only)
-        session_id, found = self._sessions().get(session, ("", ""))
-        if not session_id or found != tag:
+        rows = self._panes_of(session)
+        if not rows or rows[0].session_tag != tag:
             raise NotFound(
                 f"there is no tmux session '{one_line(session)[:100]}' of ours, expected one",
                 hint="Call the same method again; the session is made anew.",
                 kind="tmux session",
                 id=one_line(session)[:100],
             )
-        for row in self._server().listed() if reuse else ():
-            usable = row.id in reuse and row.session_id == session_id and row.tag == tag and row.dead == "1"
+        session_id = rows[0].session_id
+        for row in rows:
+            usable = row.id in reuse and row.tag == tag and row.dead == "1"
             if usable and self._start(session_id, row.id, tag, program):
                 return row.id
-        pane_id = self._blank(session_id, tag, window, program.folder, "-v" if vertical else "-h")
+        pane_id = self._blank(rows, tag, window, program.folder, "-v" if vertical else "-h")
         try:
             self._start(session_id, pane_id, tag, program, fresh=True)
         except CodestratorError:
@@ -170,13 +173,13 @@ class TmuxServer:
             raise
         return pane_id
 
-    def _blank(self, session_id: str, tag: str, window: str, folder: str, split: str) -> str:
+    def _blank(self, panes: Sequence[Row], tag: str, window: str, folder: str, split: str) -> str:
         """A new pane in the first window of that name, or that name with a number, which has room for one."""
         server = self._server()
         for name in numbered(window, MOST_WINDOWS):
-            rows = self._in_window(session_id, tag, name)
+            rows = _in_window(panes, tag, name)
             if not rows:
-                return self._first(session_id, tag, name, folder)
+                return self._first(panes[0].session_id, tag, name, folder)
             target = largest(rows)
             make = ["split-window", "-d", "-P", "-F", IDS, split, "-t", target.id, "--", *BLANK]
             answer = server.run(make, ["select-layout", "-t", target.window_id, "tiled"], folder=folder)
@@ -208,7 +211,8 @@ class TmuxServer:
         try:
             # By id once more: a hook of the user's may have given it another name.
             server.must(["rename-window", "-t", window_id, window], *ours(window_id, tag))
-            rows = self._in_window(session_id, tag, window)
+            panes = [row for row in server.listed() if row.session_id == session_id]
+            rows = _in_window(panes, tag, window)
             if rows and rows[0].window_id != window_id:
                 target = largest(rows)
                 join = ["join-pane", "-d", "-s", pane_id, "-t", target.id]
@@ -217,13 +221,6 @@ class TmuxServer:
             server.cmd("kill-pane", target=pane_id)
             raise
         return pane_id
-
-    def _in_window(self, session_id: str, tag: str, window: str) -> list[Row]:
-        """The panes of our window of that name; of two that were made at the same time, of the older one."""
-        sought = (session_id, window, tag)
-        rows = [row for row in self._server().listed() if (row.session_id, row.window, row.window_tag) == sought]
-        oldest = min((row.window_id for row in rows), key=number, default="")
-        return [row for row in rows if row.window_id == oldest]
 
     def _start(self, session_id: str, pane_id: str, tag: str, program: Program, *, fresh: bool = False) -> bool:
         """Run the program in a blank or a dead pane; False if a dead one is in use again, or gone."""
@@ -329,6 +326,13 @@ class TmuxServer:
         """Asked on its own: a program that chooses its name could else pass for the row of another pane."""
         answer = self._server().run(["display-message", "-p", "-t", pane_id, "#{pane_current_command}"])
         return one_line(" ".join(answer.stdout)) or None if not answer.returncode else None
+
+
+def _in_window(panes: Sequence[Row], tag: str, window: str) -> list[Row]:
+    """The panes of our window of that name; of two that were made at the same time, of the older one."""
+    rows = [row for row in panes if (row.window, row.window_tag) == (window, tag)]
+    oldest = min((row.window_id for row in rows), key=number, default="")
+    return [row for row in rows if row.window_id == oldest]
 
 
 def _passing_name() -> str:
