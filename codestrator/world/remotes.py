@@ -22,6 +22,7 @@ PUSH = (
 # Words of a server for a ref that somebody else moved, or is moving.
 LOST = (
     "stale info",
+    "atomic push failed",
     "fetch first",
     "non-fast-forward",
     "incorrect old value",
@@ -62,10 +63,13 @@ class GitRemotes:
         specs = [f"+{self._there(ref)}:{place}" for ref, place in refs]
         self._run((*FETCH, "--", remote, *specs), remote, seconds)
 
-    def send(self, remote: str, moves: Sequence[Push], *, seconds: float) -> dict[str, Pushed]:
+    def send(self, remote: str, moves: Sequence[Push], *, seconds: float, atomic: bool = False) -> dict[str, Pushed]:
         leases = [f"--force-with-lease={self._there(move.ref)}:{move.seen or ''}" for move in moves]
         specs = [f"{move.new}:{self._there(move.ref)}" for move in moves]
-        status, out, err = self._tried((*PUSH, *leases, "--", remote, *specs), remote, seconds)
+        at_once = ("--atomic",) if atomic else ()
+        status, out, err = self._tried((*PUSH, *at_once, *leases, "--", remote, *specs), remote, seconds)
+        if atomic and "does not support --atomic" in err:
+            return self.send(remote, moves, seconds=seconds)
         found = {self._here(name): _verdict(flag, words) for flag, name, words in _LINE.findall(out)}
         if missing := [move.ref for move in moves if move.ref not in found]:
             raise _offline(remote, seconds, err or f"nothing was said of {missing[0]} (status {status})")
