@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from codestrator.clock import Moment
-from codestrator.programs import Runners, Tmux
+from codestrator.programs import Remotes, Runners, Tmux
 
 
 class Beat(NamedTuple):
@@ -298,6 +298,7 @@ class Settings(Protocol):
     durable: bool
     snapshot_max_bytes: int
     guide_root: str | None
+    sync_timeout: int
 
 
 class World(Protocol):
@@ -326,6 +327,8 @@ class World(Protocol):
     def tmux(self) -> Tmux: ...
     @property
     def runners(self) -> Runners: ...
+    @property
+    def remotes(self) -> Remotes: ...
     def roots(self) -> tuple[str, ...]:
         """Absolute folders that caller-given paths may lie in: the main worktree and every linked one."""
         ...

@@ -11,6 +11,7 @@ from codestrator.errors import InvalidParams
 from codestrator.world.files import PrivateFiles
 
 _UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
+_PREFIX = re.compile(r"refs/[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?")
 _NUMBER = re.compile(r"(\d{1,15})([kmgKMG]?)")
 
 
@@ -27,6 +28,8 @@ class LocalSettings(Struct, kw_only=True):
     durable: bool = False
     snapshot_max_bytes: int = 50 * 1024 * 1024
     guide_root: str | None = None
+    ref_prefix: str = "refs/codestrator/"
+    sync_timeout: int = 10
 
 
 def read_settings(config: Callable[[str], str | None], files: PrivateFiles) -> LocalSettings:
@@ -51,7 +54,16 @@ def read_settings(config: Callable[[str], str | None], files: PrivateFiles) -> L
         durable=_flag(config, "durable"),
         snapshot_max_bytes=_number(config, "snapshotMaxBytes", 50 * 1024 * 1024, 0, 1024**4),
         guide_root=config("codestrator.guideRoot"),
+        ref_prefix=_prefix(config("codestrator.refPrefix") or "refs/codestrator/"),
+        sync_timeout=_number(config, "syncTimeout", 10, 1, 50),
     )
+
+
+def _prefix(found: str) -> str:
+    """Where a remote keeps our refs: a folder of refs, spelled as git wants it."""
+    if not _PREFIX.fullmatch(found) or ".." in found:
+        raise _refuse("refPrefix", found, "a folder of refs such as refs/heads/codestrator/")
+    return found if found.endswith("/") else f"{found}/"
 
 
 def _machine(files: PrivateFiles) -> str:
