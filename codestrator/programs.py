@@ -137,6 +137,6 @@ class Remotes(Protocol):
         """Bring the first of each pair here, under the name of the second; that is overwritten."""
         ...
 
-    def push(self, remote: str, moves: Sequence[Push], *, seconds: float) -> dict[str, Pushed]:
+    def send(self, remote: str, moves: Sequence[Push], *, seconds: float) -> dict[str, Pushed]:
         """Move refs there, each on its own. Raises `Offline` when nothing is known of what became of them."""
         ...

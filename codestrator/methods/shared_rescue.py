@@ -42,7 +42,7 @@ def share(flow: Flow, remote: str, there: Mapping[str, str], fetches: bool, push
     moves = [Push(ref, commit, None) for ref, commit in sorted(own.items())] if pushes else []
     pushed, refused = 0, ""
     for at in range(0, len(moves), AT_ONCE):
-        found = flow.world.remotes.push(remote, moves[at : at + AT_ONCE], seconds=seconds)
+        found = flow.world.remotes.send(remote, moves[at : at + AT_ONCE], seconds=seconds)
         pushed += sum(one.verdict != "refused" for one in found.values())
         refused = next((one.words for one in found.values() if one.verdict == "refused"), refused)
     return Shared(len(new), pushed, refused)

@@ -50,7 +50,7 @@ class Step(NamedTuple):
     verdict: Verdict
     commit: str
     seen: str | None
-    push: bool
+    sends: bool
     adopt: bool
 
 
@@ -174,7 +174,7 @@ class Sync:
         """One look, fetch and push; the refs that have to be looked at again."""
         self._fetch(pending, there)
         steps = {ref: step for ref in pending if (step := self._judged(ref, there.get(ref)))}
-        pushes = [Push(ref, step.commit, step.seen) for ref, step in steps.items() if step.push]
+        pushes = [Push(ref, step.commit, step.seen) for ref, step in steps.items() if step.sends]
         found = self._pushed(pushes) if pushes else {}
         return [ref for ref, step in steps.items() if self._settled(ref, step, found.get(ref))]
 
@@ -234,7 +234,7 @@ class Sync:
         """What became of each; an answer that got lost is settled by reading the refs there."""
         remotes = self._flow.world.remotes
         try:
-            return remotes.push(self._remote, pushes, seconds=self._left())
+            return remotes.send(self._remote, pushes, seconds=self._left())
         except Offline:
             there = self._listed()
             done, lost = Pushed("done"), Pushed("lost")
@@ -252,12 +252,14 @@ class Sync:
             self._say(ref, "refused", f"{pushed.words}{hint}")
         else:
             self._say(ref, step.verdict, None)
-            self._track(ref, step.commit if step.push else str(step.seen))
+            self._track(ref, step.commit if step.sends else str(step.seen))
         before = self._items[ref].local
         again = step.adopt and self._adopt(ref, before, step.commit) != step.commit
         item = self._items[ref]
         item.local = self._flow.store.refs.read(ref)
-        item.remote = step.seen if pushed and pushed.verdict == "refused" else (step.commit if step.push else step.seen)
+        item.remote = (
+            step.seen if pushed and pushed.verdict == "refused" else (step.commit if step.sends else step.seen)
+        )
         return again and self._pushes
 
     def _track(self, ref: str, commit: str) -> None:

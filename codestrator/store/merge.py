@@ -234,7 +234,7 @@ def _merged_plain(base: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
     """Fields that this program does not know: by name, and within them by name again."""
     merged = _merged_map(base, pair)
     for key, late in pair.late.items():
-        if isinstance(early := pair.early.get(key), dict) and late != early:
+        if isinstance(late, dict) and isinstance(early := pair.early.get(key), dict) and late != early:
             old = base.get(key)
             merged[key] = _merged_plain(old if isinstance(old, dict) else {}, Pair(late, early))
     return merged

@@ -62,7 +62,7 @@ class GitRemotes:
         specs = [f"+{self._there(ref)}:{place}" for ref, place in refs]
         self._run((*FETCH, "--", remote, *specs), remote, seconds)
 
-    def push(self, remote: str, moves: Sequence[Push], *, seconds: float) -> dict[str, Pushed]:
+    def send(self, remote: str, moves: Sequence[Push], *, seconds: float) -> dict[str, Pushed]:
         leases = [f"--force-with-lease={self._there(move.ref)}:{move.seen or ''}" for move in moves]
         specs = [f"{move.new}:{self._there(move.ref)}" for move in moves]
         status, out, err = self._tried((*PUSH, *leases, "--", remote, *specs), remote, seconds)
