@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from codestrator.errors import External, Offline
 from codestrator.ports import Git
 from codestrator.programs import Push, Pushed
+from codestrator.text import one_line
 from codestrator.world.git import TAIL, gist
 
 OURS, NOTES = "refs/codestrator/", "refs/notes/codestrator"
@@ -52,7 +53,7 @@ class GitRemotes:
         return NOTES if name == f"{self._prefix}notes" else OURS + name.removeprefix(self._prefix)
 
     def known(self, remote: str) -> bool:
-        return bool(remote) and self._git.try_run("remote", "get-url", "--", remote)[0] == 0
+        return bool(remote and self._git.config(f"remote.{remote}.url"))
 
     def listed(self, remote: str, *, seconds: float) -> dict[str, str]:
         patterns = (f"{self._prefix}*", *((NOTES,) if self._prefix == OURS else ()))
@@ -96,7 +97,7 @@ def _verdict(flag: str, words: str) -> Pushed:
 
 def _offline(remote: str, seconds: float, err: str) -> Offline:
     return Offline(
-        f"remote '{remote}' did not take the call: {gist(err)}; local state is unchanged, expected an answer",
+        f"remote '{remote}' did not answer: {one_line(gist(err))}; local state is unchanged",
         hint=f"Try git ls-remote {remote} in a terminal, then call again; codestrator.syncTimeout gives it more time.",
         remote=remote,
         after_seconds=seconds,
