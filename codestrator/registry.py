@@ -100,6 +100,8 @@ def reconcile(world: World) -> None:
     """What a root's server does again and again: make the states of children true whose runner is gone."""
     if world.store.initialised:
         import_module("codestrator.methods.reconciling").reconcile(_by_itself(world, "reconciliation"))
+    if world.settings.authority == "remote":
+        import_module("codestrator.methods.authority").renew(_by_itself(world, "renewal"))
 
 
 def _by_itself(world: World, what: str) -> Flow:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from codestrator.calls import Flow, Tx
-from codestrator.errors import Busy, External, Offline
+from codestrator.errors import Busy, Conflict, External, Offline
 from codestrator.methods import syncing
 from codestrator.ports import Contention, Move
 from codestrator.programs import Push, Pushed
 
 T = TypeVar("T")
+Mover = Callable[[Sequence[Move]], None]
 TRIES = 6
 MOST_SECONDS = 40
 DATA = ("rescue", "notes")
@@ -37,13 +38,19 @@ def share(flow: Flow, remote: str, names: Sequence[str], *, direction: str = "bo
 
 
 def decided(
-    flow: Flow, remote: str, act: Callable[[Tx], T], about: str, order: tuple[str, ...] = ("state", "locks")
+    flow: Flow,
+    remote: str,
+    act: Callable[[Tx], T],
+    about: str,
+    order: tuple[str, ...] = ("state", "locks"),
+    *,
+    local: Mover | None = None,
 ) -> T:
     """Publish what `act` stages there, then here; `act` runs again on what another machine published first."""
     for _ in range(TRIES):
         share(flow, remote, ("state", "locks"))
         try:
-            return flow.transact(act, about, order=order, mover=_Mover(flow, remote), aside=True)
+            return flow.transact(act, about, order=order, mover=_Mover(flow, remote, local), elsewhere=True)
         except _Lost:
             continue
     raise Busy(
@@ -55,14 +62,15 @@ def decided(
 class _Mover:
     """Moves refs on the remote, and only when they are accepted there, here."""
 
-    def __init__(self, flow: Flow, remote: str) -> None:
+    def __init__(self, flow: Flow, remote: str, local: Mover | None) -> None:
         self._flow = flow
         self._remote = remote
+        self._local = local or flow.store.refs.move
 
     def __call__(self, moves: Sequence[Move]) -> None:
         refs = self._flow.store.refs
         ours = [one for one in moves if one.new is not None and one.new != one.old]
-        sent = [Push(one.ref, str(one.new), refs.read(syncing.tracking(self._remote, one.ref))) for one in ours]
+        sent = [Push(one.ref, str(one.new), self._seen(one)) for one in ours]
         found = self._sent(sent)
         if refused := next((one for one in found.values() if one.verdict == "refused"), None):
             raise External(
@@ -71,16 +79,36 @@ class _Mover:
                 program="git",
             )
         if any(one.verdict == "lost" for one in found.values()):
+            self._refuse_branch(ours, found)
             raise _Lost
-        for one in sent:
+        mine = [one for one in sent if one.ref in syncing.REFS.values()]
+        for one in mine:
             syncing.track(self._flow, self._remote, one.ref, one.new)
         try:
-            refs.move(moves)
+            self._local(moves)
         except Contention:  # it is decided: what was published here meanwhile is joined with it
-            for one in sent:
+            for one in mine:
                 here = refs.read(one.ref)
                 joined = syncing.joined_with(self._flow, self._remote, one.ref, here, one.new)
                 syncing.adopt(self._flow, self._remote, one.ref, here, joined.commit)
+
+    def _seen(self, move: Move) -> str | None:
+        """Where the remote had it last; a branch of the user must be there as it is here."""
+        if move.ref not in syncing.REFS.values():
+            return move.old
+        return self._flow.store.refs.read(syncing.tracking(self._remote, move.ref))
+
+    def _refuse_branch(self, moves: Sequence[Move], found: dict[str, Pushed]) -> None:
+        for move in moves:
+            own = found[move.ref]
+            if move.ref not in syncing.REFS.values() and own.verdict == "lost" and "atomic" not in own.words:
+                name = move.ref.removeprefix("refs/heads/")
+                raise Conflict(
+                    f"'{name}' on '{self._remote}' is not at '{str(move.old)[:12]}', expected it where it is here",
+                    hint=f"Bring both together with git pull and git push {self._remote} {name}, then call again.",
+                    found=own.words,
+                    expected=move.old,
+                )
 
     def _sent(self, sent: Sequence[Push]) -> dict[str, Pushed]:
         """What became of it; an answer that got lost is settled by reading the refs there."""

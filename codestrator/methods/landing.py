@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 from codestrator import params
 from codestrator.calls import Flow, Tx
 from codestrator.errors import CodestratorError, Conflict, WrongState
-from codestrator.methods import intents, liveness, mainlock, places, queue, recording, targets, who
+from codestrator.methods import authority, intents, liveness, mainlock, places, queue, recording, targets, who
 from codestrator.methods.tasks import Plan as Tasks
 from codestrator.params import LandId, Oid, Params, SessionId
 from codestrator.ports import Move
@@ -181,7 +181,8 @@ def _act(flow: Flow, plan: Plan) -> None:
     try:
         for folder in plan.folders:
             flow.world.branches.bring_up(folder, plan.old, plan.commit)
-        flow.transact(publish, item.id, mover=flow.world.branches.move, aside=flow.world.branches.hooked())
+        aside = flow.world.branches.hooked()
+        authority.publish(flow, publish, item.id, mover=flow.world.branches.move, aside=aside)
     except BaseException as error:
         why = error.message if isinstance(error, CodestratorError) else type(error).__name__
         ended = intents.give_up(flow, intent_id, why)

@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeVar
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import Forbidden
-from codestrator.methods import who
+from codestrator.methods import authority, who
 from codestrator.methods.places import Spot, spot_of
 from codestrator.params import Params, SessionId, ThreadId
 from codestrator.records import Checkpoint, Session, Task, Thread
@@ -28,8 +28,18 @@ def caller_of(tx: Tx, want: Called) -> tuple[Session, Thread]:
     return session, who.thread_of(tx, want.thread_id, session)
 
 
-def publish(flow: Flow, want: Called, about: str, act: Callable[[Tx, Session, Thread, Spot, list[Line]], T]) -> T:
-    """Look at the worktree, publish what `act` stages as one operation, then add the notes of its checkpoints."""
+def publish(
+    flow: Flow,
+    want: Called,
+    about: str,
+    act: Callable[[Tx, Session, Thread, Spot, list[Line]], T],
+    *,
+    decided: bool = False,
+) -> T:
+    """Look at the worktree, publish what `act` stages as one operation, then add the notes of its checkpoints.
+
+    `decided`: it grants something, so it is published where that is decided.
+    """
     picture = flow.read()
     spot = spot_of(flow, picture, *caller_of(picture, want))
     lines: list[Line] = []
@@ -38,7 +48,8 @@ def publish(flow: Flow, want: Called, about: str, act: Callable[[Tx, Session, Th
         lines.clear()
         return act(tx, *caller_of(tx, want), spot, lines)
 
-    found = flow.transact(once, about)
+    authority.keep(flow, caller_of(picture, want)[0].id)
+    found = authority.publish(flow, once, about) if decided else flow.transact(once, about)
     for line in lines:
         flow.world.notes.add(*line)
     return found

@@ -10,7 +10,7 @@ from msgspec import Meta
 from codestrator import SCHEMA, __version__, guides, table
 from codestrator.calls import Flow, Tx
 from codestrator.errors import Unsupported
-from codestrator.methods import intents, who
+from codestrator.methods import authority, intents, who
 from codestrator.params import Params, SessionId
 from codestrator.records import Machine
 
@@ -46,6 +46,8 @@ def initialise(flow: Flow, want: Initialise) -> dict[str, Any]:
     flow.store.initialise()
     tmux = flow.world.tmux.version()
     flow.transact(lambda tx: _note_machine(tx, version, tmux[1] if tmux else None), flow.settings.machine)
+    if authority.is_remote(flow):
+        authority.publish(flow, authority.agree, "authority")
     intents.settle(flow)
     return {
         "repo_path": str(flow.world.repo),

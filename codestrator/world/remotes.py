@@ -43,12 +43,12 @@ class GitRemotes:
 
     def _there(self, ref: str) -> str:
         """A local name as the server has it."""
-        if self._prefix == OURS:
+        if self._prefix == OURS or not ref.startswith((OURS, NOTES)):
             return ref
         return f"{self._prefix}notes" if ref == NOTES else self._prefix + ref.removeprefix(OURS)
 
     def _here(self, name: str) -> str:
-        if self._prefix == OURS:
+        if self._prefix == OURS or not name.startswith(self._prefix):
             return name
         return NOTES if name == f"{self._prefix}notes" else OURS + name.removeprefix(self._prefix)
 
