@@ -115,8 +115,10 @@ def machine(tmp_path: Path) -> Iterator[Joins]:
     """Make machines: `machine(host)` is a clone of its hub and a root with a session there; they end with the test."""
     made: list[Machine] = []
 
-    def make(host: Any, *how: str, clock: Clock | None = None) -> Machine:
-        made.append(join(clone(host.url, tmp_path / f"machine{len(made)}" / "shop", *how), clock))
+    def make(host: Any, *how: str, clock: Clock | None = None, authority: str = "local") -> Machine:
+        folder = clone(host.url, tmp_path / f"machine{len(made)}" / "shop", *how)
+        git("config", "codestrator.authority", authority, at=folder)
+        made.append(join(folder, clock))
         return made[-1]
 
     yield make

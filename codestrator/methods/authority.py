@@ -30,9 +30,11 @@ def publish(flow: Flow, act: Callable[[Tx], T], about: str = "", **how: Any) -> 
     one remote do not agree about who grants.
     """
     if not is_remote(flow):
+        _check_agreed(flow.read())
         return flow.transact(act, about, **how)
 
     def staged(tx: Tx) -> T:
+        _agree(tx)
         _check_agreed(tx)
         found = act(tx)
         _renew(tx)
@@ -84,23 +86,33 @@ def keep(flow: Flow, session_id: str) -> None:
         ) from error
 
 
-def agree(tx: Tx) -> None:
-    """Stage that grants are decided as this clone has it set, if nothing is held by another rule."""
-    fence = tx.get(Fence, "fence") or Fence(id="fence")
-    if fence.authority != tx.settings.authority and not leases.held(tx):
+def settle(flow: Flow) -> None:
+    """From now on grants are decided as this clone has it set, if nothing is held by the other rule."""
+    if is_remote(flow):
+        publish(flow, lambda tx: None, "authority")
+    elif _of(flow.read()) == "remote":
+        flow.transact(_agree, "authority")
+
+
+def _of(tx: Tx) -> str:
+    fence = tx.get(Fence, "fence")
+    return fence.authority if fence else "local"
+
+
+def _agree(tx: Tx) -> None:
+    if _of(tx) != tx.settings.authority and not leases.held(tx):
+        fence = tx.get(Fence, "fence") or Fence(id="fence")
         tx.put(fence.but(authority=tx.settings.authority))
 
 
 def _check_agreed(tx: Tx) -> None:
-    agree(tx)
-    fence = tx.get(Fence, "fence")
-    if fence is not None and fence.authority != tx.settings.authority:
+    if (authority := _of(tx)) != tx.settings.authority:
         raise Conflict(
-            f"locks of this repository are granted under authority '{fence.authority}', this clone has "
+            f"locks of this repository are granted under authority '{authority}', this clone has "
             f"codestrator.authority '{tx.settings.authority}', expected both to be the same",
-            hint=f"Run git config codestrator.authority {fence.authority}, or release all locks, then call again.",
+            hint=f"Run git config codestrator.authority {authority}; or release all locks, then call workspace.init.",
             found=tx.settings.authority,
-            expected=fence.authority,
+            expected=authority,
         )
 
 

@@ -46,8 +46,7 @@ def initialise(flow: Flow, want: Initialise) -> dict[str, Any]:
     flow.store.initialise()
     tmux = flow.world.tmux.version()
     flow.transact(lambda tx: _note_machine(tx, version, tmux[1] if tmux else None), flow.settings.machine)
-    if authority.is_remote(flow):
-        authority.publish(flow, authority.agree, "authority")
+    authority.settle(flow)
     intents.settle(flow)
     return {
         "repo_path": str(flow.world.repo),
