@@ -11,6 +11,8 @@ from codestrator.errors import InvalidParams
 from codestrator.world.files import PrivateFiles
 
 _UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
+_PREFIX = re.compile(r"refs/(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)+")
+_OTHERS = ("refs/heads/", "refs/tags/", "refs/remotes/", "refs/notes/")
 _NUMBER = re.compile(r"(\d{1,15})([kmgKMG]?)")
 
 
@@ -27,6 +29,9 @@ class LocalSettings(Struct, kw_only=True):
     durable: bool = False
     snapshot_max_bytes: int = 50 * 1024 * 1024
     guide_root: str | None = None
+    ref_prefix: str = "refs/codestrator/"
+    sync_timeout: int = 10
+    hook_timeout: int = 5
 
 
 def read_settings(config: Callable[[str], str | None], files: PrivateFiles) -> LocalSettings:
@@ -51,7 +56,18 @@ def read_settings(config: Callable[[str], str | None], files: PrivateFiles) -> L
         durable=_flag(config, "durable"),
         snapshot_max_bytes=_number(config, "snapshotMaxBytes", 50 * 1024 * 1024, 0, 1024**4),
         guide_root=config("codestrator.guideRoot"),
+        ref_prefix=_prefix(config),
+        sync_timeout=_number(config, "syncTimeout", 10, 1, 50),
+        hook_timeout=_number(config, "hookTimeout", 5, 1, 20),
     )
+
+
+def _prefix(config: Callable[[str], str | None]) -> str:
+    """A folder of refs of our own at the remote: never all of its branches or tags."""
+    value = config("codestrator.refPrefix") or "refs/codestrator/"
+    if not _PREFIX.fullmatch(value) or ".." in value or value in _OTHERS:
+        raise _refuse("refPrefix", value, "a folder of refs and a slash: refs/heads/codestrator/")
+    return value
 
 
 def _machine(files: PrivateFiles) -> str:
