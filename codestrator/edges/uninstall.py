@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from codestrator.world import LocalWorld
 
 OUR_REFS = ("refs/codestrator", "refs/codestrator-remote", "refs/notes/codestrator")
+EMPTIED = ("refs/codestrator", "refs/codestrator-remote", "refs/notes")  # git leaves them behind
 EXPORT_SECONDS = 600
 
 
@@ -125,6 +126,9 @@ def _purge(context: Context, export: str | None) -> None:
             raise External(f"'{place}' does not hold all that is to be deleted, nothing was", program="git bundle")
     for ref, commit in refs.items():
         world.git.run("update-ref", "-d", ref, commit)
+    for folder in EMPTIED:
+        with contextlib.suppress(OSError):  # somebody's refs are in it, or it is gone
+            (world.common_dir / folder).rmdir()
     root = world.files.root
     context.close()
     shutil.rmtree(root)
