@@ -55,6 +55,7 @@ class Document(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ROW: ClassVar[tuple[str, ...]] = ()
     KEEP: ClassVar[tuple[str, ...]] = ()  # what an undo leaves as it is: fences, claims, versions, numbering
     LEAD: ClassVar[str] = ""  # the counter that decides, before `rev`, whose work is taken
+    WHOLE: ClassVar[str] = ""  # the same for a kind of which one side is taken whole, never parts of both
 
     id: Annotated[str, IMMUTABLE]
     schema: Annotated[int, MAX] = 0

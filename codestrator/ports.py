@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from codestrator.clock import Moment
-from codestrator.programs import Hooks, Pages, Runners, Tmux
+from codestrator.programs import Hooks, Pages, Remotes, Runners, Tmux
 
 
 class Beat(NamedTuple):
@@ -312,6 +312,8 @@ class World(Protocol):
     def tmux(self) -> Tmux: ...
     @property
     def runners(self) -> Runners: ...
+    @property
+    def remotes(self) -> Remotes: ...
     def roots(self) -> tuple[str, ...]:
         """Absolute folders that caller-given paths may lie in: the main worktree and every linked one."""
         ...

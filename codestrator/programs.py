@@ -1,4 +1,4 @@
-"""What methods ask of tmux, of the runners of children, of git's hooks and of pages for people, as protocols."""
+"""What methods ask of tmux, runners of children, git's servers and hooks, and of pages for people, as protocols."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -132,4 +132,42 @@ class Hooks(Protocol):
 
     def state(self) -> Literal["installed", "partial", "absent"]:
         """Whether git would run them, as things are now."""
+        ...
+
+
+class Push(NamedTuple):
+    """A ref to be moved on a remote, if it is still where it was seen there (None: not there)."""
+
+    ref: str
+    new: str
+    seen: str | None
+
+
+class Pushed(NamedTuple):
+    """What became of it: `lost` if the remote had moved it meanwhile; `words` are the server's."""
+
+    verdict: Literal["done", "lost", "refused"]
+    words: str = ""
+
+
+class Remotes(Protocol):
+    """Servers that hold our refs too. Refs go by their local names; every call is bounded and never asks a person.
+
+    `Offline` where one does not answer, with git's words.
+    """
+
+    def known(self, remote: str) -> bool:
+        """Whether the user's configuration has a remote of that name."""
+        ...
+
+    def listed(self, remote: str, *, seconds: float) -> dict[str, str]:
+        """Our refs there, and their commits."""
+        ...
+
+    def fetch(self, remote: str, refs: Sequence[tuple[str, str]], *, seconds: float) -> None:
+        """Bring the first of each pair here, under the name of the second; that is overwritten."""
+        ...
+
+    def send(self, remote: str, moves: Sequence[Push], *, seconds: float) -> dict[str, Pushed]:
+        """Move refs there, each on its own. Raises `Offline` when nothing is known of what became of them."""
         ...

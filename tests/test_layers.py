@@ -14,7 +14,7 @@ ROOT = Path(codestrator.__file__).parent
 LEAVES = ("errors", "clock", "ids", "text", "model", "records", "params", "ports", "programs")
 STORE_LEAVES = ("errors", "clock", "ids", "model", "ports")
 # What of the store is open to others: its face, and the merge that an undo is.
-STORE_FACE = ("store", "store.merge", "store.documents")
+STORE_FACE = ("store", "store.merge", "store.joining", "store.documents")
 
 # Of our own modules, what each room may import; the rooms are the folders, `spine` is what lies beside them.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {

@@ -19,8 +19,6 @@ IN_VERSION = [name for name, method in table.METHODS.items() if method.does]
 NOT_YET = {
     "handoff.offer",
     "handoff.take",
-    "sync.run",
-    "sync.status",
     "doctor.check",
 }
 # Each group's size; together they are the whole surface.

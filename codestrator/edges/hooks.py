@@ -23,6 +23,7 @@ RESERVE_SECONDS = 1  # of the hook's time, for what is around the sync
 HEADS = "refs/heads/"
 NO_COMMIT = "0" * 40
 MOST_COMMITS = 1000
+FAILED = ("refused", "offline", "diverged")
 
 
 class Update(NamedTuple):
@@ -187,12 +188,13 @@ def _sync(context: Context, direction: str, end: float) -> list[str]:
     """Share with the remote in the time that is left; why it failed, in a line; nothing where it may not be."""
     seconds = int(end - time.monotonic()) - RESERVE_SECONDS
     try:
-        context.call("sync.run", {"direction": direction, "timeout_seconds": max(1, seconds)})
+        found = context.call("sync.run", {"direction": direction, "timeout_seconds": max(1, seconds)})
     except (Unsupported, Forbidden):
         return []
     except CodestratorError as error:
         return [f"not shared, {error.code}: {error.message}"]
-    return []
+    failed = [one for one in found["items"] if one["verdict"] in FAILED]
+    return [f"not shared: {one['ref']} {one['verdict']}, {one.get('detail', 'no reason given')}" for one in failed[:1]]
 
 
 DOES = {"pre-push": _pre_push, "post-merge": _post_merge, "post-rewrite": _post_rewrite}

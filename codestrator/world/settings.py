@@ -11,7 +11,7 @@ from codestrator.errors import InvalidParams
 from codestrator.world.files import PrivateFiles
 
 _UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
-_PREFIX = re.compile(r"refs/(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)+")
+_PREFIX = re.compile(r"refs/[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?")
 _OTHERS = ("refs/heads/", "refs/tags/", "refs/remotes/", "refs/notes/")
 _NUMBER = re.compile(r"(\d{1,15})([kmgKMG]?)")
 
@@ -56,18 +56,18 @@ def read_settings(config: Callable[[str], str | None], files: PrivateFiles) -> L
         durable=_flag(config, "durable"),
         snapshot_max_bytes=_number(config, "snapshotMaxBytes", 50 * 1024 * 1024, 0, 1024**4),
         guide_root=config("codestrator.guideRoot"),
-        ref_prefix=_prefix(config),
+        ref_prefix=_prefix(config("codestrator.refPrefix") or "refs/codestrator/"),
         sync_timeout=_number(config, "syncTimeout", 10, 1, 50),
         hook_timeout=_number(config, "hookTimeout", 5, 1, 20),
     )
 
 
-def _prefix(config: Callable[[str], str | None]) -> str:
-    """A folder of refs of our own at the remote: never all of its branches or tags."""
-    value = config("codestrator.refPrefix") or "refs/codestrator/"
-    if not _PREFIX.fullmatch(value) or ".." in value or value in _OTHERS:
-        raise _refuse("refPrefix", value, "a folder of refs and a slash: refs/heads/codestrator/")
-    return value
+def _prefix(found: str) -> str:
+    """Where a remote keeps our refs: a folder of refs, spelled as git wants it; never all of its branches or tags."""
+    whole = found if found.endswith("/") else f"{found}/"
+    if not _PREFIX.fullmatch(found) or ".." in found or whole in _OTHERS:
+        raise _refuse("refPrefix", found, "a folder of refs such as refs/heads/codestrator/")
+    return whole
 
 
 def _machine(files: PrivateFiles) -> str:

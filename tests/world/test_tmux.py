@@ -12,7 +12,7 @@ import pytest
 from codestrator.errors import External, InvalidParams, NotFound
 from codestrator.world import tmux_commands
 from codestrator.world.panes import BLANK, WINDOW_TAG
-from codestrator.world.tmux import TAG as OPTION
+from codestrator.world.panes import TAG as OPTION
 from codestrator.world.tmux import TmuxServer
 from tests.world.desk import SAY, TAG, Desk, desk_in, settle
 
