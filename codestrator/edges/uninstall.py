@@ -2,7 +2,9 @@
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from codestrator.edges import manifest
@@ -73,20 +75,32 @@ def _stays(world: "LocalWorld", *, purge: bool) -> list[dict[str, str]]:
     found = []
     if not purge and (refs := _refs(world)):
         found.append({"what": f"{len(refs)} refs of the state", "call": "git codestrator uninstall --purge"})
-    root = (world.repo / world.settings.worktree_root).resolve()
-    said = world.git.run("worktree", "list", "--porcelain", "-z").split("\0")
-    for one in said:
-        place = Path(one.removeprefix("worktree "))
-        if one.startswith("worktree ") and place.resolve().is_relative_to(root):
-            found.append({"what": f"worktree {place}", "call": f"git worktree remove '{place}'"})
-    for branch in world.git.run("for-each-ref", "--format=%(refname:short)", "refs/heads/task/ses-*").splitlines():
-        found.append({"what": f"branch {branch}", "call": f"git branch -D '{branch}'"})
+    found += [_worktree(place, locked) for place, locked in _worktrees(world)]
+    branches = world.git.run("for-each-ref", "--format=%(refname:short)", "refs/heads/task").splitlines()
+    for branch in (one for one in branches if one.startswith("task/ses-")):
+        found.append({"what": f"branch {branch}", "call": f"git branch -D {quote(branch)}"})
     if world.hooks.elsewhere is not None:
         for place, line in world.hooks.lines():
             with contextlib.suppress(OSError):
                 if line.partition(" ||")[0] in place.read_text(encoding="utf-8", errors="replace"):
                     found.append({"what": f"a line in {place}", "call": f"delete it there: {line}"})
     return found
+
+
+def _worktrees(world: "LocalWorld") -> Iterator[tuple[Path, bool]]:
+    """Those below the folder that ours are made in, and whether they are locked."""
+    root = (world.repo / world.settings.worktree_root).resolve()
+    for record in world.git.run("worktree", "list", "--porcelain", "-z").split("\0\0"):
+        lines = record.split("\0")
+        place = Path(lines[0].removeprefix("worktree "))
+        if place.resolve().is_relative_to(root):
+            yield place, any(line.split(" ")[0] == "locked" for line in lines)
+
+
+def _worktree(place: Path, locked: bool) -> dict[str, str]:
+    """Without force, so that git refuses while there is uncommitted work in it."""
+    unlock = f"git worktree unlock {quote(str(place))} && " if locked else ""
+    return {"what": f"worktree {place}", "call": f"{unlock}git worktree remove {quote(str(place))}"}
 
 
 def run(context: Context, *, purge: bool, export: str | None = None) -> dict[str, Any]:
