@@ -8,6 +8,7 @@ import click
 
 from codestrator.edges import derived
 from codestrator.edges.context import Context
+from codestrator.errors import Forbidden
 
 Out = Callable[[str], None]
 DRY_RUN = ["--dry-run"]
@@ -59,6 +60,7 @@ def _init(
     """Make this repository ready: state, settings, hooks; everything is shown before it is touched."""
     from codestrator.edges import install
 
+    _check_seat(context, "init")
     wanted = install.Wanted(remote, authority, not no_hooks)
     planned = install.plan(context, wanted)
     context.method = "init"
@@ -77,6 +79,7 @@ def _uninstall(context: Context, out: Out, *, dry_run: bool, force: bool, purge:
     """Take away what init placed; refs, worktrees and branches stay, and how to remove them is shown."""
     from codestrator.edges import uninstall
 
+    _check_seat(context, "uninstall")
     planned = uninstall.plan(context, purge=purge)
     if not (force or dry_run):
         uninstall.check_quiet(context)
@@ -91,6 +94,19 @@ def _uninstall(context: Context, out: Out, *, dry_run: bool, force: bool, purge:
         return
     for one in planned["stays"]:
         out(f"stays: {_cell(one['what'])}; to remove: {_cell(one['call'])}")
+
+
+def _check_seat(context: Context, method: str) -> None:
+    """Refuse an agent that works for a root: what it would change is everybody's."""
+    context.method = method
+    if context.seat.kind in ("child", "bystander"):
+        raise Forbidden(
+            f"role '{context.seat.role}' may not {method}, needs 'root'",
+            hint="Ask the root: call inbox.send with receiver_thread_id 'root'.",
+            role=context.seat.role,
+            method=method,
+            needs="root",
+        )
 
 
 def _hook(context: Context, out: Out, *, git_dir: str | None, name: str, arguments: tuple[str, ...]) -> None:
@@ -114,7 +130,12 @@ def _show(context: Context, out: Out, planned: Mapping[str, Any], head: str) -> 
     sys.stdout.flush()
     if planned.get("by_hand"):
         _say(
-            context, out, [f"core.hooksPath is set: add to {one['file']}: {one['line']}" for one in planned["by_hand"]]
+            context,
+            out,
+            [
+                f"git takes its hooks from a folder of yours: add to {one['file']}: {one['line']}"
+                for one in planned["by_hand"]
+            ],
         )
 
 

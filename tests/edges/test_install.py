@@ -441,6 +441,13 @@ def test_a_purge_exports_first_and_what_was_exported_brings_the_state_back(
     assert result(run("task", "list", "--json"))["items"][0]["title"] == "Läden"
 
 
+def test_a_child_neither_installs_nor_removes(root: Actor, run: Run, repo: Path) -> None:
+    before, there = tree(repo / ".git"), git("for-each-ref", at=repo)
+    for words in (("init",), ("uninstall", "--force"), ("uninstall", "--force", "--purge"), ("init", "--dry-run")):
+        assert refused(run(*words, "--json", CODESTRATOR_RUNNER_MODE="child"))["code"] == "forbidden"
+    assert (tree(repo / ".git"), git("for-each-ref", at=repo)) == (before, there)
+
+
 def test_in_a_repository_that_was_never_made_ready_there_is_nothing_to_remove(run: Run, repo: Path) -> None:
     before = tree(repo / ".git")
     assert result(run("uninstall", "--json"))["touches"] == []
