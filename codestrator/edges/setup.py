@@ -128,15 +128,8 @@ def _show(context: Context, out: Out, planned: Mapping[str, Any], head: str) -> 
         else:
             out(line)
     sys.stdout.flush()
-    if planned.get("by_hand"):
-        _say(
-            context,
-            out,
-            [
-                f"git takes its hooks from a folder of yours: add to {one['file']}: {one['line']}"
-                for one in planned["by_hand"]
-            ],
-        )
+    head = "git takes its hooks from a folder of yours: add to"
+    _say(context, out, [f"{head} {one['file']}: {one['line']}" for one in planned.get("by_hand", ())])
 
 
 def _say(context: Context, out: Out, lines: list[str]) -> None:
