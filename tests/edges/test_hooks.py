@@ -167,7 +167,7 @@ def test_after_a_merge_and_a_rewrite_ours_run_whatever_the_users_say(
     assert typed(".git/hooks/post-merge", "0", at=repo).returncode == 5
 
 
-def test_a_hook_of_the_user_that_cannot_be_run_stays_asleep(
+def test_a_hook_of_the_user_that_is_not_executable_stays_so(
     run: Run, repo: Path, origin: Path, program: Program
 ) -> None:
     script(repo / ".git/hooks/pre-push", "exit 7", mode=0o644)
@@ -255,9 +255,14 @@ def test_a_remote_that_refuses_the_state_takes_the_push_and_is_told_of_in_one_li
     assert len(ours(done.stderr)) == 1 and "not shared" in done.stderr
 
 
-def test_deleting_a_branch_there_needs_no_commit_here(hooked: Path, origin: Path) -> None:
-    git("push", "-q", "origin", "main:gone", at=hooked)
-    done = typed("git", "push", "-q", "origin", ":gone", at=hooked)
+def test_deleting_a_branch_there_is_no_landing(root: Actor, run: Run, origin: Path, program: Program) -> None:
+    repo = Path(root.world.repo)
+    result(run("init", "--json"))
+    git("branch", "gone", at=repo)
+    git("push", "-q", "origin", "gone", at=repo)
+    root("merge.main.acquire_lock", target_branch="gone")
+    root("merge.main.release_lock", target_branch="gone")
+    done = typed("git", "push", "-q", "origin", ":gone", at=repo)
     assert (done.returncode, done.stderr) == (0, "")
 
 
