@@ -27,7 +27,7 @@ def follow(flow: Flow, pairs: Mapping[str, str]) -> int:
             for one in dict.fromkeys([*known, *met[old]]):
                 checkpoint = found.get(one) or tx.get(Checkpoint, one)
                 if checkpoint is not None:
-                    found[one] = _recorded(tx, checkpoint, old, new)
+                    found[one] = tx.put(checkpoint.but(rewritten=checkpoint.rewritten | {old: new}))
 
     flow.transact(act)
     for checkpoint in found.values():  # also those whose own line another process has not written yet
@@ -37,9 +37,3 @@ def follow(flow: Flow, pairs: Mapping[str, str]) -> int:
         for line in lines:
             flow.world.notes.add(pairs[old], line)
     return len(found)
-
-
-def _recorded(tx: Tx, checkpoint: Checkpoint, old: str, new: str) -> Checkpoint:
-    if checkpoint.rewritten.get(old) == new:
-        return checkpoint
-    return tx.put(checkpoint.but(rewritten=checkpoint.rewritten | {old: new}))

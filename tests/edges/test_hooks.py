@@ -117,13 +117,29 @@ def test_a_setting_that_cannot_be_read_stops_no_push_and_is_told_in_one_line(sha
     assert "codestrator.hookTimeout" in done.stderr
 
 
-def test_a_remote_that_never_answers_is_left_after_the_hooks_time(shared: Path) -> None:
+def test_a_remote_that_never_answers_is_left_within_the_hooks_time(shared: Path) -> None:
     git("config", "protocol.ext.allow", "always", at=shared)
     git("remote", "set-url", "origin", "ext::sleep 600", at=shared)
     git("config", "codestrator.hookTimeout", "2", at=shared)
-    said = merged(shared)
-    assert len(said.splitlines()) == 1 and said.startswith("codestrator: ")
+    (said,) = merged(shared).splitlines()
+    assert said.startswith("codestrator: not shared, offline: ")
     assert typed("pgrep", "-f", "[s]leep 600", at=shared).stdout == ""
+
+
+def test_what_takes_longer_than_the_hooks_time_is_left_undone(root: Actor, run: Run, program: Program) -> None:
+    repo = Path(root.world.repo)
+    result(run("init", "--json"))
+    git("config", "codestrator.hookTimeout", "1", at=repo)
+    commit(root.path, "a.txt")
+    made = root("work.checkpoint", summary="half way")["checkpoint"]["id"]
+    lock = repo / ".git/refs/codestrator/state.lock"
+    lock.touch()  # somebody moves the state, and is in no hurry
+    done = typed(*AMEND, at=root.path)
+    assert done.returncode == 0
+    (said,) = done.stderr.splitlines()
+    assert "codestrator.hookTimeout" in said
+    lock.unlink()
+    assert rewritten(root, made) == {}
 
 
 # The user's own hooks
@@ -387,9 +403,12 @@ def test_a_line_that_was_never_written_is_written_at_the_new_commit(root: Actor,
 def test_a_note_in_the_users_own_words_stays_where_it_is(root: Actor, run: Run, program: Program) -> None:
     result(run("init", "--json"))
     first = commit(root.path, "a.txt")
-    git("notes", "--ref=codestrator", "add", "-m", "look here\n\n[1]", first, at=root.path)
+    root("work.checkpoint", summary="half way")
+    root.world.notes.flush()
+    lines = noted(root.path, first)
+    git("notes", "--ref=codestrator", "append", "-m", 'look here\n\n[1]\n{"cp": 1}', first, at=root.path)
     assert typed(*AMEND, at=root.path).returncode == 0
-    assert noted(root.path, git("rev-parse", "HEAD", at=root.path)) == []
+    assert set(lines) < set(noted(root.path, git("rev-parse", "HEAD", at=root.path))) <= {*lines, '{"cp":1}'}
     assert "look here" in noted(root.path, first)
 
 

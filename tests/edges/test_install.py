@@ -189,19 +189,21 @@ def test_an_init_that_was_killed_in_between_is_completed_and_can_be_taken_back(r
 def test_a_hook_that_was_changed_since_is_left_alone_and_named(run: Run, repo: Path) -> None:
     script(hook(repo), "exit 0")
     result(run("init", "--json"))
-    with hook(repo).open("a", encoding="utf-8") as file:
-        file.write("# mine\n")
-    hook(repo, "post-merge").write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
-    changed = [hook(repo).read_bytes(), hook(repo, "post-merge").read_bytes()]
+    for name in ("pre-push", "post-merge"):
+        with hook(repo, name).open("a", encoding="utf-8") as file:
+            file.write("# mine\n")
+    changed = {name: hook(repo, name).read_bytes() for name in ("pre-push", "post-merge")}
     again = result(run("init", "--json"))
-    assert hook(repo).read_bytes() == changed[0] and str(hook(repo)) in again["warnings"][0]
-    hook(repo, "post-merge").write_bytes(changed[1])
-    hook(repo, "post-merge.before-codestrator").unlink(missing_ok=True)
-    (first, second) = result(run("uninstall", "--json"))["warnings"]
-    assert str(hook(repo)) in first and "pre-push.before-codestrator" in first
-    assert str(hook(repo, "post-merge")) in second
-    assert [hook(repo).read_bytes(), hook(repo, "post-merge").read_bytes()] == changed
-    assert not hook(repo, "post-rewrite").exists()
+    assert again["touches"] == [] and len(again["warnings"]) == 2
+    assert {name: hook(repo, name).read_bytes() for name in changed} == changed
+    assert not hook(repo, "post-merge.before-codestrator").exists()
+    hook(repo, "post-rewrite").write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
+    changed["post-rewrite"] = hook(repo, "post-rewrite").read_bytes()
+    warnings = result(run("uninstall", "--json"))["warnings"]
+    for name, said in zip(changed, warnings, strict=True):
+        assert str(hook(repo, name)) in said
+    assert "pre-push.before-codestrator" in warnings[0]
+    assert {name: hook(repo, name).read_bytes() for name in changed} == changed
 
 
 def test_what_lies_where_the_users_hook_would_be_kept_is_not_overwritten(run: Run, repo: Path) -> None:
