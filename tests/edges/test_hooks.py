@@ -263,6 +263,13 @@ def test_a_push_to_the_remote_takes_the_state_along_and_one_to_another_does_not(
     assert program.hooks() == ["pre-push", "pre-push"]  # its own push runs none
 
 
+def test_a_child_shares_nothing_and_pushes_without_a_word(shared: Path, origin: Path) -> None:
+    tip = commit(shared, "a.txt")
+    done = typed("git", "push", "-q", "origin", "main", at=shared, CODESTRATOR_RUNNER_MODE="child")
+    assert (done.returncode, done.stderr) == (0, "") and git("rev-parse", "main", at=origin) == tip
+    assert "codestrator" not in refs(origin)
+
+
 def test_a_remote_that_refuses_the_state_takes_the_push_and_is_told_of_in_one_line(shared: Path, origin: Path) -> None:
     script(origin / "hooks/update", 'case $1 in refs/heads/*) ;; *) echo "no such refs here"; exit 1 ;; esac')
     tip = commit(shared, "a.txt")
