@@ -43,7 +43,7 @@ def plan(context: Context, *, purge: bool) -> dict[str, Any]:
             touches.append(_touch(f"git config {key}", f"set back to '{earlier}'" if earlier else "remove"))
     for name in world.hooks.names:
         place = world.hooks.folder / name
-        if world.hooks.look(name, known.known(name)) in ("ours", "outdated"):
+        if world.hooks.look(name, known.known(name)) in ("ours", "outdated", "wrapped"):
             kept = world.hooks.kept(name)
             touches.append(_touch(str(place), f"put back what was there from {kept.name}" if kept else "remove"))
     root = world.files.root

@@ -22,7 +22,7 @@ REFUSED = 4
 
 State = Literal["installed", "partial", "absent"]
 Way = Literal["config", "files", "by hand"]
-Look = Literal["ours", "outdated", "absent", "theirs", "changed", "in the way"]
+Look = Literal["ours", "outdated", "absent", "theirs", "wrapped", "changed", "in the way"]
 
 
 @cache
@@ -104,9 +104,10 @@ class GitHooks:
     def _runs(self, name: str) -> bool:
         keys = {key: value for key, value in self.keys().items() if f"-{name}." in key}
         if all(self._git.config(key) == value for key, value in keys.items()) and self._configurable:
-            return self.is_private(name)
+            enabled = self._git.config(f"hook.codestrator-{name}.enabled", "true").lower()
+            return enabled in ("true", "yes", "on", "1") and self.is_private(name)
         if self.elsewhere is None:
-            return self.look(name) in ("ours", "changed") and os.access(self.folder / name, os.X_OK)
+            return self.look(name) in ("ours", "changed", "wrapped") and os.access(self.folder / name, os.X_OK)
         called = f"git-codestrator hook -- {name}".encode()
         return any(called in _content(place / name) for place in (self.elsewhere, self.lines()[0][0].parent))
 
@@ -122,7 +123,10 @@ class GitHooks:
         return _content(self.private(name)) == shipped(name) and os.access(self.private(name), os.X_OK)
 
     def look(self, name: str, known: Collection[str] = ()) -> Look:
-        """What is in a hook's place. `changed`: ours, with changes of the user; `in the way`: a leftover beside."""
+        """What is in a hook's place. `changed`: ours, with changes of the user; `in the way`: a leftover beside.
+
+        `wrapped`: the pre-commit framework was installed over ours, and runs it from beside its own.
+        """
         place, before = self.folder / name, self._before(name)
         if not os.path.lexists(place):
             return "absent"
@@ -133,9 +137,18 @@ class GitHooks:
             return "outdated"
         if MARK in content:
             return "changed"
+        if self._is_ours(self._wrapped(name), known):
+            return "wrapped"
         if os.path.lexists(before) and not os.path.samestat(place.lstat(), before.lstat()):
             return "in the way"
         return "theirs"
+
+    def _is_ours(self, place: Path, known: Collection[str]) -> bool:
+        content = _content(place)
+        return content == shipped(place.name.partition(".")[0]) or digest(content) in known
+
+    def _wrapped(self, name: str) -> Path:
+        return self.folder / f"{name}.legacy"
 
     def _before(self, name: str) -> Path:
         return self.folder / (name + BEFORE)
@@ -148,7 +161,7 @@ class GitHooks:
         """Put a hook into its place, the user's own kept beside it; at no moment is there none of the two."""
         found = self.look(name, known)
         place, before = self.folder / name, self._before(name)
-        if found in ("ours", "changed", "in the way"):
+        if found in ("ours", "changed", "wrapped", "in the way"):
             return
         try:
             self.folder.mkdir(exist_ok=True)
@@ -168,8 +181,10 @@ class GitHooks:
         """
         place, before = self.folder / name, self._before(name)
         found = self.look(name, known)
+        if found == "wrapped":
+            place = self._wrapped(name)
         try:
-            if found in ("ours", "outdated", "absent"):
+            if found in ("ours", "outdated", "absent", "wrapped"):
                 if os.path.lexists(before):
                     before.replace(place)
                 else:

@@ -64,7 +64,7 @@ class LocalConfig:
             self._replace(copy)
             return []
         left = []
-        for key, value in written.items():
+        for key, value in sorted(written.items(), reverse=True):  # git will not have an event without its command
             found = self.value(key)
             if found != value:
                 left += [key] if found is not None else []

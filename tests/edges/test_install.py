@@ -248,6 +248,28 @@ def test_an_older_hook_of_ours_is_written_anew(run: Run, repo: Path) -> None:
     assert touch["what"] == str(hook(repo)) and hook(repo).read_bytes() == shipped("pre-push")
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_the_framework_installed_over_ours_runs_it_and_keeps_only_the_users_in_the_end(
+    run: Run, repo: Path, origin: Path, program: Program, own: bool
+) -> None:
+    if own:
+        script(hook(repo), "exit 0")
+    mine = hook(repo).read_bytes() if own else None
+    result(run("init", "--json"))
+    hook(repo).rename(hook(repo, "pre-push.legacy"))
+    script(hook(repo), '"$(dirname "$0")"/pre-push.legacy "$@"')
+    framework = hook(repo).read_bytes()
+    commit(repo, "a.txt")
+    git("push", "-q", "origin", "main", at=repo)
+    assert program.hooks() == ["pre-push"]
+    again = result(run("init", "--json"))
+    assert (again["touches"], again["hooks"], again["warnings"]) == ([], "installed", [])
+    assert result(run("uninstall", "--json"))["warnings"] == []
+    legacy = hook(repo, "pre-push.legacy")
+    assert (legacy.read_bytes() if legacy.exists() else None) == mine and hook(repo).read_bytes() == framework
+    assert not hook(repo, "pre-push.before-codestrator").exists()
+
+
 # The three ways
 
 
@@ -267,6 +289,8 @@ def test_a_newer_git_has_its_hooks_named_in_the_configuration(
         done = typed("sh", "-c", f'{command} "$@"', command, "origin", str(origin), at=repo)  # as git runs it
         assert (done.returncode, done.stderr) == (0, "")
     assert program.hooks() == list(NAMES)
+    git("config", "hook.codestrator-pre-push.enabled", "false", at=repo)
+    assert open_world(repo).hooks.state() == "partial"
     newer("2.39.5")
     assert open_world(repo).hooks.state() == "absent"
 
