@@ -168,6 +168,9 @@ class Remotes(Protocol):
         """Bring the first of each pair here, under the name of the second; that is overwritten."""
         ...
 
-    def send(self, remote: str, moves: Sequence[Push], *, seconds: float) -> dict[str, Pushed]:
-        """Move refs there, each on its own. Raises `Offline` when nothing is known of what became of them."""
+    def send(self, remote: str, moves: Sequence[Push], *, seconds: float, atomic: bool = False) -> dict[str, Pushed]:
+        """Move refs there, each on its own or all or none. `Offline` when nothing is known of what became of them.
+
+        A server that knows no atomic pushes moves each on its own.
+        """
         ...

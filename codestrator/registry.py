@@ -172,10 +172,14 @@ def digest(name: str, want: Params) -> str:
 
 
 def _run_flow(flow: Flow, do: Handler, want: Params, keyed: bool) -> dict[str, Any]:
-    known = keyed and flow.store.initialised  # the first initialisation has nothing to look into
-    if known and (repeated := receipts.repeated(flow.read(), flow.intent_id, flow.params_digest, flow.method)):
+    known = flow.store.initialised  # what comes first in a repository has nothing to look into
+    if (
+        keyed
+        and known
+        and (repeated := receipts.repeated(flow.read(), flow.intent_id, flow.params_digest, flow.method))
+    ):
         return repeated
-    if flow.caller.kind == "child" or any(params.id_fields(want)):
+    if known and (flow.caller.kind == "child" or any(params.id_fields(want))):
         tx = flow.read()
         want = resolve(tx, want)
         identity.check(tx, find(flow.method), want)

@@ -60,8 +60,8 @@ GROUPS = (
             flow("session.cleanup", "closing.cleanup"),
             read("session.list", "sessions.listing"),
             read("session.context", "sessions.context", at=True),
-            flow("handoff.offer", ""),
-            flow("handoff.take", ""),
+            flow("handoff.offer", "handoff.offer"),
+            flow("handoff.take", "taking.take"),
         ),
     ),
     Group(

@@ -22,8 +22,7 @@ class Shared(NamedTuple):
 
 def _missing(flow: Flow, there: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """Snapshots that are there and not here; and here and not there, with their commits."""
-    listed = flow.world.git.run("for-each-ref", "--format=%(refname) %(objectname)", "refs/codestrator/rescue/")
-    here = dict(line.split(" ") for line in listed.splitlines())
+    here = flow.store.refs.under("refs/codestrator/rescue/")
     new = sorted(ref for ref in there if ref not in here and _SNAPSHOT.fullmatch(ref))
     return new, {ref: commit for ref, commit in here.items() if ref not in there and _SNAPSHOT.fullmatch(ref)}
 

@@ -47,7 +47,7 @@ def run(flow: Flow, want: Run) -> dict[str, Any]:
     items = sync.shown()
     if items and all(one["verdict"] == "offline" for one in items):
         raise Offline(
-            f"remote '{remote}' did not answer: {items[0].get('detail', '')}; local state is unchanged",
+            str(items[0].get("detail")),
             hint=f"Try git ls-remote {remote} in a terminal, then call again.",
             remote=remote,
             after_seconds=seconds,

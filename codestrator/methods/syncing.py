@@ -85,6 +85,31 @@ def _count(flow: Flow, of: str | None, without: str | None) -> int:
     return int(flow.world.git.run("rev-list", "--count", of, *([f"^{without}"] if without else [])))
 
 
+def joined_with(flow: Flow, remote: str, ref: str, ours: str | None, theirs: str) -> Joined:
+    """All of both histories in one commit, which is not yet anybody's tip."""
+    stamp = flow.stamp(f"of '{remote}'")
+    finish = books.arbitrated if ref == LOCKS else None
+    return join(flow.store, ref, ours, theirs, message=stamp.message(""), finish=finish)
+
+
+def track(flow: Flow, remote: str, ref: str, commit: str) -> None:
+    """Keep in mind what the remote has now."""
+    place = tracking(remote, ref)
+    flow.store.adopt(Move(place, flow.store.refs.read(place), commit))
+
+
+def adopt(flow: Flow, remote: str, ref: str, old: str | None, new: str) -> str:
+    """Move what is here; if it moved meanwhile, join that with what the other side has now. What is here then."""
+    for _ in range(ADOPT_TRIES):
+        if flow.store.adopt(Move(ref, old, new)):
+            if ref == LOCKS:
+                books.note_first_sight(flow)
+            return new
+        old = flow.store.refs.read(ref)
+        new = joined_with(flow, remote, ref, old, new).commit
+    return str(old)
+
+
 class Sync:
     """One sync with one remote."""
 
@@ -213,7 +238,7 @@ class Sync:
 
     def _joined(self, ref: str, here: str | None, seen: str) -> Step | None:
         try:
-            joined = self._join(ref, here, seen)
+            joined = joined_with(self._flow, self._remote, ref, here, seen)
         except (NeedsPerson, UnreadableState) as error:
             names = error.details.get("documents") or [error.details.get("document", "")]
             self._say(ref, "diverged", f"{error.message} ({', '.join(map(str, names[:10]))})"[:1000])
@@ -224,11 +249,6 @@ class Sync:
         if joined.commit == seen:
             return Step("fetched", seen, seen, False, True)
         return Step("merged", joined.commit, seen, self._pushes, True)
-
-    def _join(self, ref: str, ours: str | None, theirs: str) -> Joined:
-        stamp = self._flow.stamp(f"of '{self._remote}'")
-        finish = books.arbitrated if ref == LOCKS else None
-        return join(self._flow.store, ref, ours, theirs, message=stamp.message(""), finish=finish)
 
     def _pushed(self, pushes: Sequence[Push]) -> dict[str, Pushed]:
         """What became of each; an answer that got lost is settled by reading the refs there."""
@@ -252,28 +272,15 @@ class Sync:
             self._say(ref, "refused", f"{pushed.words}{hint}")
         else:
             self._say(ref, step.verdict, None)
-            self._track(ref, step.commit if step.sends else str(step.seen))
+            track(self._flow, self._remote, ref, step.commit if step.sends else str(step.seen))
         before = self._items[ref].local
-        again = step.adopt and self._adopt(ref, before, step.commit) != step.commit
+        again = step.adopt and adopt(self._flow, self._remote, ref, before, step.commit) != step.commit
         item = self._items[ref]
         item.local = self._flow.store.refs.read(ref)
         item.remote = (
             step.seen if pushed and pushed.verdict == "refused" else (step.commit if step.sends else step.seen)
         )
         return again and self._pushes
-
-    def _track(self, ref: str, commit: str) -> None:
-        place = tracking(self._remote, ref)
-        self._flow.store.adopt(Move(place, self._flow.store.refs.read(place), commit))
-
-    def _adopt(self, ref: str, old: str | None, new: str) -> str:
-        """Move what is here; if it moved meanwhile, join that with what the other side has now. What is here then."""
-        for _ in range(ADOPT_TRIES):
-            if self._flow.store.adopt(Move(ref, old, new)):
-                return new
-            old = self._flow.store.refs.read(ref)
-            new = self._join(ref, old, new).commit
-        return str(old)
 
     def _say(self, ref: str, verdict: Verdict | None, detail: str | None) -> None:
         """A later round does not make less of what an earlier one did."""

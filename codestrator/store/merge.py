@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from codestrator.errors import Conflict, Diverged
+from codestrator.ids import is_whole
 from codestrator.model import Document, Rule, rules
 from codestrator.store.documents import encode
 
@@ -80,7 +81,9 @@ def merge_document(base: D | None, ours: D, theirs: D) -> D:
     late, early = sorted((ours, theirs), key=lambda one: (one.rev, one.writer, encode(one)), reverse=True)
     if type(late) is not type(early):
         raise _diverged([{"document": late.id, "fields": ["kind"]}])
-    fixed = (name for name, rule in rules_of(type(late)).items() if rule.name == "immutable")
+    # An id that is given, not drawn, is made by each machine on its own: the earlier making is the one that counts.
+    free = () if is_whole(late.id) else ("created_at",)
+    fixed = (name for name, rule in rules(type(late)).items() if rule.name == "immutable" and name not in free)
     broken = [name for name in fixed if getattr(late, name) != getattr(early, name)]
     if broken:
         raise _diverged([{"document": late.id, "fields": broken}])
@@ -90,13 +93,9 @@ def merge_document(base: D | None, ours: D, theirs: D) -> D:
         return early if getattr(early, counter) > getattr(late, counter) else late
     merged, moved = _merged_fields(base, late, early)
     merged |= {name: max(getattr(late, name), getattr(early, name)) for name in ("schema", "rev", "updated_at")}
+    merged["created_at"] = min(late.created_at, early.created_at)
     below = Pair(_residue_moved(late.residue, moved), early.residue)
     return late.but(**merged, residue=_merged_plain(base.residue if base else {}, below))
-
-
-@cache
-def rules_of(kind: type[Document]) -> dict[str, Rule]:
-    return rules(kind)
 
 
 def _merged_fields(base: Document | None, late: Document, early: Document) -> tuple[dict[str, Any], dict[str, Any]]:

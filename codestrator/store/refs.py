@@ -73,6 +73,12 @@ class Refs:
         found = self._objects.repo.references.get(ref)
         return str(found.target) if found is not None else None
 
+    def under(self, start: str) -> dict[str, str]:
+        """The refs that begin so, and their commits."""
+        repo = self._objects.repo
+        names = [os.fsdecode(one) for one in repo.raw_listall_references()]
+        return {name: str(self.read(name)) for name in names if name.startswith(start)}
+
     def move(self, moves: Sequence[Move]) -> None:
         """Compare and move; raises `Contention`, with nothing moved, when one is locked or not at its old value."""
         held: dict[str, Held] = {}

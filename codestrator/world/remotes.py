@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from codestrator.errors import External, Offline
 from codestrator.ports import Git
 from codestrator.programs import Push, Pushed
+from codestrator.text import one_line
 from codestrator.world.git import TAIL, gist
 
 OURS, NOTES = "refs/codestrator/", "refs/notes/codestrator"
@@ -22,6 +23,7 @@ PUSH = (
 # Words of a server for a ref that somebody else moved, or is moving.
 LOST = (
     "stale info",
+    "atomic push failed",
     "fetch first",
     "non-fast-forward",
     "incorrect old value",
@@ -51,7 +53,7 @@ class GitRemotes:
         return NOTES if name == f"{self._prefix}notes" else OURS + name.removeprefix(self._prefix)
 
     def known(self, remote: str) -> bool:
-        return bool(remote) and self._git.try_run("remote", "get-url", "--", remote)[0] == 0
+        return bool(remote and self._git.config(f"remote.{remote}.url"))
 
     def listed(self, remote: str, *, seconds: float) -> dict[str, str]:
         patterns = (f"{self._prefix}*", *((NOTES,) if self._prefix == OURS else ()))
@@ -62,10 +64,13 @@ class GitRemotes:
         specs = [f"+{self._there(ref)}:{place}" for ref, place in refs]
         self._run((*FETCH, "--", remote, *specs), remote, seconds)
 
-    def send(self, remote: str, moves: Sequence[Push], *, seconds: float) -> dict[str, Pushed]:
+    def send(self, remote: str, moves: Sequence[Push], *, seconds: float, atomic: bool = False) -> dict[str, Pushed]:
         leases = [f"--force-with-lease={self._there(move.ref)}:{move.seen or ''}" for move in moves]
         specs = [f"{move.new}:{self._there(move.ref)}" for move in moves]
-        status, out, err = self._tried((*PUSH, *leases, "--", remote, *specs), remote, seconds)
+        at_once = ("--atomic",) if atomic else ()
+        status, out, err = self._tried((*PUSH, *at_once, *leases, "--", remote, *specs), remote, seconds)
+        if atomic and "does not support --atomic" in err:
+            return self.send(remote, moves, seconds=seconds)
         found = {self._here(name): _verdict(flag, words) for flag, name, words in _LINE.findall(out)}
         if missing := [move.ref for move in moves if move.ref not in found]:
             raise _offline(remote, seconds, err or f"nothing was said of {missing[0]} (status {status})")
@@ -92,7 +97,7 @@ def _verdict(flag: str, words: str) -> Pushed:
 
 def _offline(remote: str, seconds: float, err: str) -> Offline:
     return Offline(
-        f"remote '{remote}' did not take the call: {gist(err)}; local state is unchanged, expected an answer",
+        f"remote '{remote}' did not answer: {one_line(gist(err))}; local state is unchanged",
         hint=f"Try git ls-remote {remote} in a terminal, then call again; codestrator.syncTimeout gives it more time.",
         remote=remote,
         after_seconds=seconds,
