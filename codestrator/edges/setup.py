@@ -93,7 +93,7 @@ def _uninstall(context: Context, out: Out, *, dry_run: bool, force: bool, purge:
         _answer(out, "uninstall", planned)
         return
     for one in planned["stays"]:
-        out(f"stays: {_cell(one['what'])}; to remove: {_cell(one['call'])}")
+        out(f"stays: {_cell(one['what'])}; see to it with: {_cell(one['call'])}")
 
 
 def _check_seat(context: Context, method: str) -> None:

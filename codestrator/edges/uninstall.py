@@ -34,7 +34,7 @@ def check_quiet(context: Context) -> None:
 
 
 def plan(context: Context, *, purge: bool) -> dict[str, Any]:
-    """What will be removed, and what stays, with what removes that."""
+    """What will be removed, and what stays, with what removes or names that."""
     world, known = context.world, manifest.read(context.world)
     touches = []
     for key, value in known.config.items():
@@ -75,6 +75,9 @@ def _stays(world: "LocalWorld", *, purge: bool) -> list[dict[str, str]]:
     found = []
     if not purge and (refs := _refs(world)):
         found.append({"what": f"{len(refs)} refs of the state", "call": "git codestrator uninstall --purge"})
+    if remote := world.settings.remote:
+        names = quote(f"{world.settings.ref_prefix}*")
+        found.append({"what": f"what was shared with '{remote}'", "call": f"git ls-remote {quote(remote)} {names}"})
     found += [_worktree(place, locked) for place, locked in _worktrees(world)]
     branches = world.git.run("for-each-ref", "--format=%(refname:short)", "refs/heads/task").splitlines()
     for branch in (one for one in branches if one.startswith("task/ses-")):

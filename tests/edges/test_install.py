@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -442,6 +443,16 @@ def test_what_uninstall_says_of_the_rest_can_be_typed(root: Actor, run: Run, rep
     for one in stays[1:]:
         assert typed("sh", "-c", one["call"], at=repo).returncode == 0, one
     assert result(run("uninstall", "--force", "--json"))["stays"] == stays[:1]
+
+
+def test_what_others_have_of_the_state_is_named_and_stays(run: Run, repo: Path, origin: Path) -> None:
+    result(run("init", "--remote", "origin", "--json"))
+    git("push", "-q", "origin", "main:other", at=repo)
+    there = git("for-each-ref", at=origin)
+    (shared,) = result(run("uninstall", "--purge", "--json"))["stays"]
+    assert not (repo / ".git/refs/codestrator-remote").exists()
+    assert "refs/codestrator/state" in git(*shlex.split(shared["call"])[1:], at=repo)
+    assert git("for-each-ref", at=origin) == there
 
 
 def test_a_purge_exports_first_and_what_was_exported_brings_the_state_back(
