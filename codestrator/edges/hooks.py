@@ -56,8 +56,7 @@ def run(context: Context, name: str, arguments: Sequence[str], git_dir: str | No
         status, said = 0, [f"{name} was not done within its time (codestrator.hookTimeout)"]
     except CodestratorError as error:
         status, said = 0, [f"{error.code}: {error.message}"]
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    _bound_the_rest(status)
     return status, "codestrator: " + "; ".join(said) if said else ""
 
 
@@ -65,6 +64,12 @@ def _late(number: int, frame: object) -> None:
     """First unwind, so that programs which were started end too; where that takes too long, just end."""
     signal.signal(signal.SIGALRM, lambda number, frame: os._exit(0))
     raise Late
+
+
+def _bound_the_rest(status: int) -> None:
+    """Printing and closing have their moment too: what waits for a lock there is written by the next start."""
+    signal.signal(signal.SIGALRM, lambda number, frame: os._exit(status))
+    signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
 
 
 def _open(context: Context, git_dir: str | None) -> None:
