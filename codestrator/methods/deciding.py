@@ -8,6 +8,7 @@ from codestrator.errors import Busy, External, Offline
 from codestrator.methods import syncing
 from codestrator.ports import Contention, Move
 from codestrator.programs import Push, Pushed
+from codestrator.store.joining import is_ancestor
 
 T = TypeVar("T")
 TRIES = 6
@@ -63,6 +64,8 @@ class _Mover:
         refs = self._flow.store.refs
         ours = [one for one in moves if one.new is not None and one.new != one.old]
         sent = [Push(one.ref, str(one.new), refs.read(syncing.tracking(self._remote, one.ref))) for one in ours]
+        if any(one.seen and not is_ancestor(self._flow.store, one.seen, one.new) for one in sent):
+            raise _Lost  # another process here has fetched meanwhile: a lease on that would overwrite it
         found = self._sent(sent)
         if refused := next((one for one in found.values() if one.verdict == "refused"), None):
             raise External(

@@ -17,6 +17,7 @@ UNKNOWN_PROCESS = timedelta(seconds=120)
 SETTLERS = {
     "make_worktree": "placing.reverse",
     "remove_worktree": "removing.settle",
+    "bring_back": "bringing.settle",
     "merge": "merging.settle",
     "land": "landing.settle",
     "spawn_child": "spawning.broken_off",

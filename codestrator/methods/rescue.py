@@ -47,7 +47,8 @@ def take(
     newest = tx.get(Rescue, worktree.latest_snapshot_id)
     skipped = tuple(Skipped(path=path, bytes=size) for path, size in taken.skipped)
     fits = newest and (not own or (newest.reason, newest.thread_id) == (reason, thread_id))
-    if newest and fits and (newest.tree, newest.head, newest.skipped) == (taken.tree, taken.head, skipped):
+    same = newest and (newest.tree, newest.head, newest.skipped) == (taken.tree, taken.head, skipped)
+    if newest and fits and same and _index(flow, newest.commit) == _index(flow, taken.commit):
         return newest, False
     snapshot = Rescue(
         id=tx.mint("snap"),
@@ -65,6 +66,11 @@ def take(
     )
     _write_ref(flow, snapshot)
     return snapshot, True
+
+
+def _index(flow: Flow, commit: str) -> str:
+    """What was staged: the same files may be staged in another way."""
+    return flow.world.git.try_run("rev-parse", "--verify", "--quiet", f"{commit}^2^{{tree}}")[1].strip()
 
 
 def _write_ref(flow: Flow, snapshot: Rescue) -> None:
