@@ -164,6 +164,9 @@ class Worktrees(Protocol):
     def recreate(self, path: Path, branch: str, snapshot: str | None, *, aside: Path, reason: str) -> tuple[int, int]:
         """Check a branch out with a snapshot's files and index, at `aside`; then moved to `path`, whole."""
 
+    def replace(self, path: Path, old: str, new: str, branch: str) -> None:
+        """Files, index and branch of a snapshot in place of those of another one, which is exactly what is there."""
+
     def repaired(self, path: Path, branch: str) -> bool:
         """Whether there is a worktree with that branch, once git knows of its move."""
 

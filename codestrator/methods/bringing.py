@@ -36,6 +36,7 @@ def bring(flow: Flow, worktree: Worktree, path: Path, snapshot: Rescue | None, o
     made = flow.store.refs.read(f"refs/heads/{branch}") is None
     stored = {name: placing.stored_path(flow, one) for name, one in (("path", path), ("aside", aside))}
     about = {"worktree_id": worktree.id, "session_id": owner, "branch": branch, "head": head, "made": made}
+    about |= {"snapshot_id": snapshot.id if snapshot else None}
     intent_id = flow.transact(lambda tx: intents.plan(flow, tx, "bring_back", **about, **stored).id, worktree.id)
     try:
         _at(flow, worktree, branch, head)

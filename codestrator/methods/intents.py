@@ -18,6 +18,7 @@ SETTLERS = {
     "make_worktree": "placing.reverse",
     "remove_worktree": "removing.settle",
     "bring_back": "bringing.settle",
+    "bring_up": "catching_up.settle",
     "merge": "merging.settle",
     "land": "landing.settle",
     "spawn_child": "spawning.broken_off",

@@ -48,7 +48,7 @@ def take(
     skipped = tuple(Skipped(path=path, bytes=size) for path, size in taken.skipped)
     fits = newest and (not own or (newest.reason, newest.thread_id) == (reason, thread_id))
     same = newest and (newest.tree, newest.head, newest.skipped) == (taken.tree, taken.head, skipped)
-    if newest and fits and same and _index(flow, newest.commit) == _index(flow, taken.commit):
+    if newest and fits and same and same_index(flow, newest.commit, taken.commit):
         return newest, False
     snapshot = Rescue(
         id=tx.mint("snap"),
@@ -68,9 +68,12 @@ def take(
     return snapshot, True
 
 
-def _index(flow: Flow, commit: str) -> str:
-    """What was staged: the same files may be staged in another way."""
-    return flow.world.git.try_run("rev-parse", "--verify", "--quiet", f"{commit}^2^{{tree}}")[1].strip()
+def same_index(flow: Flow, one: str, other: str) -> bool:
+    """Whether two snapshots have the same staged: the same files may be staged in another way."""
+    found = [
+        flow.world.git.try_run("rev-parse", "--verify", "--quiet", f"{commit}^2^{{tree}}")[1] for commit in (one, other)
+    ]
+    return found[0] == found[1]
 
 
 def _write_ref(flow: Flow, snapshot: Rescue) -> None:

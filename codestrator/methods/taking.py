@@ -9,6 +9,7 @@ from codestrator.errors import CodestratorError, Forbidden, InvalidParams, Offli
 from codestrator.methods import (
     brief,
     bringing,
+    catching_up,
     children,
     deciding,
     handoff,
@@ -151,13 +152,17 @@ def _brought_back(flow: Flow, worktree: Worktree, session_id: str) -> dict[str, 
     """Folder, branch, index and files as they were kept; one that is here already is left alone."""
     tx = flow.read()
     item: dict[str, Any] = {"worktree_id": worktree.id, "restored": False}
-    folder = places.path_of(tx, worktree)
-    if folder is not None and folder.is_dir():
+    folder, snapshot = places.path_of(tx, worktree), tx.get(Rescue, worktree.latest_snapshot_id)
+    here = folder is not None and folder.is_dir()
+    if here and snapshot is None:
         return item | {"path": str(folder)}
-    snapshot = tx.get(Rescue, worktree.latest_snapshot_id)
     if snapshot is not None and flow.world.worktrees.resolve(snapshot.commit) is None:
         return item | {"missing": f"'{snapshot.id}' of '{worktree.id}' is not here, expected its commit"}
     try:
+        if here and folder and snapshot:
+            item["path"] = str(folder)
+            new = catching_up.catch_up(flow, worktree, folder, snapshot, session_id)
+            return item | ({"snapshot_id": snapshot.id, "restored": True} if new else {})
         path = bringing.free_place(flow, tx, worktree)
         bringing.bring(flow, worktree, path, snapshot, session_id)
     except CodestratorError as error:

@@ -284,6 +284,9 @@ class GitWorktrees:
     def restore(self, path: Path, commit: str) -> tuple[int, int]:
         return snapshots.restore(self._git, path, commit)
 
+    def replace(self, path: Path, old: str, new: str, branch: str) -> None:
+        snapshots.replace(self._git, path, old, new, branch)
+
     def commit_all(self, path: Path, message: str) -> str | None:
         index = Path(self._git.run("rev-parse", "--absolute-git-dir", at=path)) / "index"
         before = index.read_bytes() if index.exists() else None
