@@ -121,66 +121,60 @@ class Worktrees(Protocol):
     def branch_exists(self, branch: str) -> bool: ...
     def check_branch_name(self, branch: str) -> None:
         """Refuse with `invalid_params` what git would not take as a branch's name."""
-        ...
 
     def resolve(self, revision: str) -> str | None:
         """The commit a revision names, or None."""
-        ...
 
     def reserve_branch(self, branch: str, commit: str) -> bool:
         """Create the branch if it does not exist, atomically; False if it does."""
-        ...
 
     def add(self, path: Path, branch: str, *, reason: str) -> None:
         """Check the existing branch out at a new folder, locked against git's own pruning."""
-        ...
 
     def discard(self, path: Path, branch: str | None, commit: str | None) -> None:
         """Undo `reserve_branch` and `add`: remove the folder if it has no changes, the branch if still at `commit`."""
-        ...
 
     def remove(self, path: Path, rescued: str | None = None) -> None:
-        """Remove a clean worktree: move the folder aside, look again, delete; refuse with `wrong_state` if dirty.
-
-        Or one whose content is exactly that of a snapshot.
-        """
-        ...
+        """Remove a clean worktree, or one exactly as a snapshot: aside, look again, delete; `wrong_state` if dirty."""
 
     def delete_branch(self, branch: str, commit: str) -> None:
         """Delete the branch if it still points to `commit`."""
-        ...
 
     def changes(self, path: Path, only: Sequence[str] = ()) -> list[str]:
         """Changed and untracked paths, of those given or of all, ignored ones left out; empty when clean."""
-        ...
 
     def operation(self, path: Path) -> str | None:
         """The name of a merge, rebase, cherry-pick, revert, bisect or am in progress there, or None."""
-        ...
 
     def interrupted(self, path: Path) -> str | None:
         """The branch that a rebase or bisect in progress there started on, and will go back to."""
-        ...
 
     def tree(self, path: Path) -> str:
         """The tree id of HEAD there."""
-        ...
 
     def ahead(self, commit: str, of: str) -> list[str]:
         """Commits of the first that are not in the second, newest first, at most 1,000."""
-        ...
 
     def snapshot(self, path: Path, *, message: str, max_untracked_bytes: int) -> Snapshot:
         """Write tracked and untracked content as a commit; changes neither the index nor any file."""
-        ...
 
     def restore(self, path: Path, commit: str) -> tuple[int, int]:
         """Give a clean folder that is at a snapshot's head the snapshot's files and index: (tracked, untracked)."""
-        ...
+
+    def recreate(self, path: Path, branch: str, snapshot: str | None, *, aside: Path, reason: str) -> tuple[int, int]:
+        """Check a branch out with a snapshot's files and index, at `aside`; then moved to `path`, whole."""
+
+    def replace(self, path: Path, old: str, new: str, branch: str) -> None:
+        """Files, index and branch of a snapshot in place of those of another one, which is exactly what is there."""
+
+    def repaired(self, path: Path, branch: str) -> bool:
+        """Whether there is a worktree with that branch, once git knows of its move."""
+
+    def unmake(self, aside: Path) -> None:
+        """Remove what `recreate` left half made."""
 
     def commit_all(self, path: Path, message: str) -> str | None:
         """Commit everything there as the user would, hooks and signing on; None if there is nothing to commit."""
-        ...
 
 
 class Move(NamedTuple):

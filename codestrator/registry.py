@@ -181,7 +181,7 @@ def _run_flow(flow: Flow, do: Handler, want: Params, keyed: bool) -> dict[str, A
         and (repeated := receipts.repeated(flow.read(), flow.intent_id, flow.params_digest, flow.method))
     ):
         return repeated
-    if known and (flow.caller.kind == "child" or any(params.id_fields(want))):
+    if known and (flow.caller.kind == "child" or flow.caller.session_id or any(params.id_fields(want))):
         tx = flow.read()
         want = resolve(tx, want)
         identity.check(tx, find(flow.method), want)

@@ -1,6 +1,7 @@
 """What two machines could do at once is decided on the remote: pushed with a lease before it is true here."""
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import TypeVar
 
 from codestrator.calls import Flow, Tx
@@ -8,10 +9,10 @@ from codestrator.errors import Busy, Conflict, External, Offline
 from codestrator.methods import syncing
 from codestrator.ports import Contention, Move
 from codestrator.programs import Push, Pushed
+from codestrator.store.joining import is_ancestor
 
 T = TypeVar("T")
 Mover = Callable[[Sequence[Move]], None]
-TRIES = 6
 MOST_SECONDS = 40
 DATA = ("rescue", "notes")
 
@@ -47,15 +48,19 @@ def decided(
     local: Mover | None = None,
 ) -> T:
     """Publish what `act` stages there, then here; `act` runs again on what another machine published first."""
-    for _ in range(TRIES):
+    end = flow.now().boot_ms + 1000 * MOST_SECONDS
+    for tries in count(1):
         share(flow, remote, ("state", "locks"))
         try:
             return flow.transact(act, about, order=order, mover=_Mover(flow, remote, local), elsewhere=True)
         except _Lost:
-            continue
+            pause = syncing.pause(flow, tries)
+        if flow.now().boot_ms + 1000 * pause > end or flow.world.cancelled.wait(pause):
+            break
     raise Busy(
-        f"other machines were faster at '{remote}' {TRIES} times, expected to be first once",
+        f"other machines were faster at '{remote}' {tries} times, expected to be first once",
         hint="Call the same again.",
+        waited_seconds=MOST_SECONDS,
     )
 
 
@@ -71,6 +76,8 @@ class _Mover:
         refs = self._flow.store.refs
         ours = [one for one in moves if one.new is not None and one.new != one.old]
         sent = [Push(one.ref, str(one.new), self._seen(one)) for one in ours]
+        if any(one.seen and not is_ancestor(self._flow.store, one.seen, one.new) for one in sent):
+            raise _Lost  # another process here has fetched meanwhile: a lease on that would overwrite it
         found = self._sent(sent)
         if refused := next((one for one in found.values() if one.verdict == "refused"), None):
             raise External(

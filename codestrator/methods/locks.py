@@ -11,7 +11,7 @@ from codestrator.ids import mint_body
 from codestrator.methods import authority, leases, liveness, overlap, waiting, who
 from codestrator.methods.paging import page
 from codestrator.params import LockId, Paged, Params, Path, SessionId
-from codestrator.records import ACTIVE, Lease, Task, Waiter
+from codestrator.records import ACTIVE, Lease, Session, Task, Waiter
 
 Ttl = Annotated[int, Meta(ge=1, le=86400, description="the lease ends so long after its last renewal")]
 ScopeType = Literal["file", "prefix"]
@@ -280,6 +280,8 @@ def _owned(tx: Tx, lock_id: str, fence: int | None) -> Lease:
     """The caller's lease, also one that is over; refused where it is another's, or was granted to another since."""
     lease = tx.require(Lease, lock_id)
     thread_id = tx.caller.thread_id
+    if (mine := tx.get(Session, tx.caller.session_id)) and lease.state == "held":
+        who.check_not_taken(mine, lock_id, lease, fence)
     if not who.owns(tx, lease.session_id) or (tx.caller.kind == "child" and lease.thread_id != thread_id):
         raise Forbidden(
             f"'{lock_id}' is held by '{lease.thread_id or lease.session_id}', expected a lock of the caller",

@@ -64,10 +64,10 @@ def attach(flow: Flow, want: Attach) -> dict[str, Any]:
 
 def own(flow: Flow, requester: Session) -> None:
     """A root process takes over only for a session that is its own, or that no process is root of."""
-    live = flow.world.live
-    if flow.seat.kind != "root":
+    live, here = flow.world.live, requester.machine == flow.settings.machine
+    if here and flow.seat.kind != "root":
         live.renew(requester.id)
-    elif requester.machine != flow.settings.machine or not live.take(requester.id):
+    elif not here or not live.take(requester.id):
         raise Forbidden(
             f"'{requester.id}' belongs to another process, expected a session of this one",
             hint="Call session.open with intent resume_work first.",

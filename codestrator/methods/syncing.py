@@ -110,6 +110,12 @@ def adopt(flow: Flow, remote: str, ref: str, old: str | None, new: str) -> str:
     return str(old)
 
 
+def pause(flow: Flow, rounds: int) -> float:
+    """Seconds before the next round: ever more, and never the same for two machines that met."""
+    share = int(flow.read().mint("op")[3:5], 36) / 36**2
+    return float(REST_SECONDS * 2 ** min(rounds, 5) * share)
+
+
 class Sync:
     """One sync with one remote."""
 
@@ -177,8 +183,7 @@ class Sync:
 
     def _rest(self, rounds: int) -> bool:
         """Wait before the next round, ever longer and never as long as another machine; False when time is up."""
-        share = int(self._flow.read().mint("op")[3:5], 36) / 36**2
-        seconds = REST_SECONDS * 2 ** min(rounds, 5) * share
+        seconds = pause(self._flow, rounds)
         if self._flow.now().boot_ms + 1000 * seconds >= self._end:
             return False
         return not self._flow.world.cancelled.wait(seconds)

@@ -24,6 +24,8 @@ PUSH = (
 LOST = (
     "stale info",
     "atomic push failed",
+    "atomic transaction failed",
+    "transaction failed",
     "fetch first",
     "non-fast-forward",
     "incorrect old value",
