@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from codestrator.clock import Moment
+from codestrator.errors import InvalidParams
 from codestrator.programs import Runners, Tmux
 
 
@@ -298,6 +299,8 @@ class Settings(Protocol):
     durable: bool
     snapshot_max_bytes: int
     guide_root: str | None
+    known: tuple[str, ...]  # the names of all that may be set
+    wrong: tuple[InvalidParams, ...]  # what is not as expected, where that was asked for
 
 
 class World(Protocol):

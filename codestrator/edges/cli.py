@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from codestrator import __version__, table
-from codestrator.edges import derived
+from codestrator.edges import derived, doctor
 from codestrator.edges.context import Context
 from codestrator.edges.resume import Resume
 from codestrator.errors import CodestratorError, InvalidParams
@@ -104,6 +104,8 @@ def answer(context: Context, method: str, result: Mapping[str, Any]) -> None:
         _tell(f"commands given in {place} speak for {session_id}; elsewhere, name it with --session {session_id}")
     if result.get("timed_out") is True:
         raise click.exceptions.Exit(TIMED_OUT)
+    if method == doctor.METHOD and (left := doctor.status(result)):
+        raise click.exceptions.Exit(left)
 
 
 def _out(line: str) -> None:
@@ -163,6 +165,7 @@ def brief(context: Context, tokens: int | None) -> None:
 
 
 VERBS["resume"] = Resume(answer)
+VERBS["doctor"] = doctor.Doctor(answer)
 
 
 @verb(

@@ -99,6 +99,14 @@ class Refs:
             for one in held.values():
                 one.release()
 
+    def put_back(self, ref: str, commit: str) -> None:
+        """Point one of our refs that cannot be read to a commit; raises `Contention` if it is locked."""
+        held = self._lock(ref)
+        try:
+            held.move(commit)
+        finally:
+            held.release()
+
     def _lock(self, ref: str) -> "Held":
         file = self._files.get(ref)
         return (file.lock() if file else None) or Transaction(self._objects.repo, ref)

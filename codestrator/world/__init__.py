@@ -31,7 +31,9 @@ _WORK_TREE = re.compile(r"^\s*worktree\s*=\s*\"?([^\"\n]+)", re.IGNORECASE | re.
 class LocalWorld:
     """What methods are given as their `World`; store, notes and kernel locks are one for the whole process."""
 
-    def __init__(self, common_dir: Path, repo: Path, cwd: Path, bare: bool, clock: Clock) -> None:
+    def __init__(
+        self, common_dir: Path, repo: Path, cwd: Path, bare: bool, clock: Clock, *, forgiving: bool = False
+    ) -> None:
         self.common_dir = common_dir
         self.repo = repo
         self.cwd = cwd
@@ -42,7 +44,7 @@ class LocalWorld:
         self.files: ports.Files = private
         self._live = LiveFolder(common_dir / "codestrator" / "live", clock)
         self.live: ports.Live = self._live
-        self.settings: ports.Settings = read_settings(configuration(common_dir), private)
+        self.settings: ports.Settings = read_settings(configuration(common_dir), private, forgiving=forgiving)
         self.store = Store(
             common_dir, KINDS, clock, lambda: self.git, machine=self.settings.machine, durable=self.settings.durable
         )
@@ -152,10 +154,11 @@ class LocalWorld:
             self._live.close()
 
 
-def open_world(cwd: Path, clock: Clock | None = None) -> LocalWorld:
+def open_world(cwd: Path, clock: Clock | None = None, *, forgiving: bool = False) -> LocalWorld:
     """The world of the repository that a folder is in, a linked worktree's or a bare one's too.
 
-    `NotFound` where there is none, `Unsupported` for sha256 and reftable, `Forbidden` for another user's.
+    `forgiving`: also where its settings are wrong, as the doctor wants it. `NotFound` where there is none,
+    `Unsupported` for sha256 and reftable, `Forbidden` for another user's.
     """
     cwd = Path(cwd).resolve()
     try:
@@ -173,7 +176,7 @@ def open_world(cwd: Path, clock: Clock | None = None) -> LocalWorld:
             )
     bare = bool(_BARE.search(config))
     repo = common_dir if bare else _main_worktree(common_dir, top, config)
-    return LocalWorld(common_dir, repo, cwd, bare, clock or Clock())
+    return LocalWorld(common_dir, repo, cwd, bare, clock or Clock(), forgiving=forgiving)
 
 
 def _discover(cwd: Path) -> tuple[Path, Path]:
