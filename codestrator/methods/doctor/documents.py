@@ -43,14 +43,22 @@ def documents(look: Look) -> Found:
 
 
 def schema(look: Look) -> Found:
-    """No document was written by a newer program."""
+    """Nothing was written by a newer program."""
+    newer = [one for ref in REFS if isinstance(one := look.sound.broken(ref), SchemaNewer)]
+    for one in newer:
+        yield error(one.message, "nothing can be read until a newer codestrator is installed", _show(one, "meta.json"))
+    if newer or not look.readable:
+        return
     newer = [one for one in look.damaged if isinstance(one, SchemaNewer)]
     for one in newer[:NAMED]:
-        ref, (_, document_id) = one.details["ref"], _name(one)
-        path = look.sound.path(ref, document_id)
-        yield error(one.message, "it cannot be read here until a newer codestrator is installed", _show(ref, path))
+        path = look.sound.path(one.details["ref"], _name(one)[1])
+        yield error(one.message, "it cannot be read until a newer codestrator is installed", _show(one, path))
     if not newer:
         yield ok("no document is of a newer version")
+
+
+def _show(damage: Damage, path: str) -> str:
+    return _shown(damage.details["ref"], path)
 
 
 def _name(damage: Damage) -> tuple[str, str]:
@@ -74,7 +82,7 @@ def _damaged(look: Look, damage: Damage) -> Item:
     return error(f"{damage.message}; no good version of it is known", "it takes no part in anything", call)
 
 
-def _show(ref: str, path: str) -> str:
+def _shown(ref: str, path: str) -> str:
     return f"git show {shlex.quote(f'{ref}:{path}')}"
 
 
@@ -124,6 +132,10 @@ def _complete(look: Look, missing: list[Any]) -> bool:
 
 def references(look: Look) -> Found:
     """What a document names is there."""
+    if any(_name(one)[0] == "tree" for one in look.damaged):
+        said = "a folder of documents is missing, so that nobody knows what was in it"
+        yield warning(said, "what documents name was not looked at", "git codestrator doctor --checks documents")
+        return
     known = {one.id for ref in REFS for one in look.sound.documents(ref)}
     known |= {_name(one)[1] for one in look.damaged}
     found = 0
@@ -134,7 +146,7 @@ def references(look: Look) -> Found:
                 yield warning(
                     f"'{one.id}' names '{gone}' as its {field}, which is not there",
                     "what depends on it is left out",
-                    _show(REFS[0], one.path),
+                    _shown(REFS[0], one.path),
                 )
     if found > NAMED:
         yield warning(f"{found - NAMED} more name what is not there", "", "git codestrator doctor --json")

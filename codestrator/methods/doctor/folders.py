@@ -8,6 +8,7 @@ from typing import Any
 from codestrator import ids
 from codestrator.calls import Tx
 from codestrator.clock import parse, rfc3339
+from codestrator.errors import SchemaNewer, UnreadableState
 from codestrator.methods import placing, rescue
 from codestrator.methods.doctor.look import NAMED, Found, Item, Look, error, mendable, ok, warning
 from codestrator.methods.places import path_of
@@ -98,9 +99,8 @@ def snapshots(look: Look) -> Found:
     refs = dict(line.split(" ") for line in look.git(*LIST)[1].splitlines())
     kept = {ref: oid for ref, oid in refs.items() if not ref.startswith(KEPT)}
     known = {rescue.ref_of(one): one for one in look.tx.all(Rescue)}
-    damaged = {one.details["document"].rpartition("/")[2] for one in look.damaged}
     items = [*(_of_document(look, ref, one, kept.get(ref)) for ref, one in sorted(known.items()))]
-    items += [_of_ref(look, ref, kept[ref], damaged) for ref in sorted(kept.keys() - known.keys())]
+    items += [_of_ref(look, ref, kept[ref]) for ref in sorted(kept.keys() - known.keys())]
     found = [one for one in items if one is not None]
     yield from found[:NAMED]
     total = sum(one.bytes for one in known.values())
@@ -128,10 +128,12 @@ def _of_document(look: Look, ref: str, snapshot: Rescue, tip: str | None) -> Ite
     return None
 
 
-def _of_ref(look: Look, ref: str, commit: str, damaged: set[str]) -> Item | None:
+def _of_ref(look: Look, ref: str, commit: str) -> Item | None:
     worktree_id, _, snapshot_id = ref.removeprefix(RESCUED).partition("/")
-    if snapshot_id in damaged:
-        return None  # `documents` says so
+    try:
+        look.tx.get(Rescue, snapshot_id)
+    except (UnreadableState, SchemaNewer):
+        return None  # its document is there or was: `documents` says so
     if ids.kind_of(worktree_id) != "worktree" or ids.kind_of(snapshot_id) != "rescue":
         return warning(f"'{ref}' is no snapshot of ours", "nothing is done to it", f"git show --stat {ref}")
     if not look.sound.readable(commit):

@@ -86,7 +86,7 @@ def hooks(look: Look) -> Found:
 
 
 def hooks_folder(look: Look) -> Path:
-    return look.world.repo / look.world.git.run("rev-parse", "--git-path", "hooks")
+    return look.world.repo / look.world.git.run("rev-parse", "--git-path", "hooks", hooks=True)
 
 
 def ours_and_others(folder: Path) -> tuple[list[str], list[str]]:

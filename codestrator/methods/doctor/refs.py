@@ -17,31 +17,27 @@ PATHS = ("refs/codestrator/", "refs/notes/codestrator")
 
 def state(look: Look) -> Found:
     """State and lock book are there, and can be read."""
-    broken = 0
-    for ref in REFS:
-        damage = look.sound.broken(ref)
-        if damage is None:
-            continue
-        broken += 1
-        if isinstance(damage, SchemaNewer):
-            yield error(damage.message, "only a newer codestrator can read it", f"git log -1 {ref}")
-        else:
+    damaged = {ref: look.sound.broken(ref) for ref in REFS}
+    gone = [ref for ref, damage in damaged.items() if damage is None and look.sound.tip(ref) is None]
+    for ref, damage in damaged.items():
+        if damage is not None and not isinstance(damage, SchemaNewer):
             yield _broken(look, ref, damage.message)
-    if look.readable:
-        yield ok(f"state at '{look.sound.tip(REFS[0])}', lock book at '{look.sound.tip(REFS[1])}'")
-    elif not broken:
+    if len(gone) == len(REFS):
         yield warning(
             "there is no state in this repository", "there is nothing to look at", "git codestrator workspace init"
         )
+    elif gone:
+        yield _broken(look, gone[0], f"'{gone[0]}' is missing, and '{(set(REFS) - set(gone)).pop()}' is there")
+    elif look.readable:
+        yield ok(f"state at '{look.sound.tip(REFS[0])}', lock book at '{look.sound.tip(REFS[1])}'")
 
 
 def _broken(look: Look, ref: str, message: str) -> Item:
     last = look.sound.newest_whole(ref)
     if last is None:
-        where = (
-            f"git fetch {shlex.quote(look.settings.remote)} {ref}:{ref}" if look.settings.remote else "git fsck --full"
-        )
-        return error(f"{message}; none of its recent tips is whole", "nothing can be read or written", where)
+        remote = look.settings.remote
+        away = f"git fetch {shlex.quote(remote)} {ref}:{ref}" if remote else "git fsck --unreachable --no-reflogs"
+        return error(f"{message}; none of its recent tips is whole", "nothing can be read or written", away)
     finding = f"{message}; it was whole at '{last}'"
     return mendable("error", finding, "nothing can be read or written", lambda: look.sound.put_back(ref, last))
 
@@ -132,7 +128,7 @@ def journal(look: Look) -> Found:
             yield error(
                 f"commit '{commit}' of '{ref}' is missing or damaged",
                 "the journal ends there; what the state says now is not touched by it",
-                f"git log --oneline {ref}",
+                "git fsck --full --no-dangling",
             )
     if any(lost.values()):
         return
