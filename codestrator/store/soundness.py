@@ -52,6 +52,14 @@ class Soundness:
             return None
         return found if found is not None and _OID.fullmatch(found) else None
 
+    def tree(self, ref: str) -> str | None:
+        """The id of the tree that the ref's commit has: equal where what it holds is equal."""
+        tip = self.tip(ref)
+        try:
+            return str(self._objects.commit(tip).tree_id) if tip else None
+        except MISSING:
+            return None
+
     def broken(self, ref: str) -> Damage | None:
         """Why the ref cannot be read as a whole; None where it can be, or where there never was one."""
         try:

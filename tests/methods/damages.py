@@ -1,6 +1,7 @@
 """What can be wrong with a repository, made by hand: one function a kind, as a user, a crash or a bug leaves it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -280,6 +281,11 @@ def a_worktree_of_the_user_can_be_pruned(ward: Ward) -> None:
 @damage("worktrees", "warning", "checked out, expected")
 def a_worktree_has_another_branch_checked_out(ward: Ward) -> None:
     git("checkout", "-qb", "other", at=ward.folder)
+
+
+@damage("worktrees", "error", "takes for no worktree")
+def git_has_forgotten_a_worktree(ward: Ward) -> None:
+    shutil.rmtree(ward.git_dir / "worktrees" / ward.folder.name)
 
 
 @damage("snapshots", "warning", "has no document", repaired=True)

@@ -54,11 +54,9 @@ class _Examination:
 
     def result(self) -> dict[str, Any]:
         items = [one for check in CHECKS for one in self._made(check)]
-        tip = self.look.sound.tip(REFS[0])
-        tree = self.look.git("rev-parse", "--verify", "--quiet", f"{tip}^{{tree}}")[1].strip() if tip else ""
         return {
             "healthy": not any(one["severity"] == "error" and not one.get("fixed") for one in items),
-            "digest": tree or None,
+            "digest": self.look.sound.tree(REFS[0]),
             "items": items,
             "count": len(items),
             "backup_ref": self._backup,

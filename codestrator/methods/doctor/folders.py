@@ -73,6 +73,10 @@ def _of_one(look: Look, worktree: Worktree, folder: Path | None) -> Found:
 
 def _branch_of(look: Look, worktree: Worktree, folder: Path) -> Found:
     status, out, _ = look.git("symbolic-ref", "--quiet", "--short", "HEAD", at=folder)
+    if status not in (0, 1):  # 1: a detached HEAD
+        said = f"'{worktree.id}' at '{folder}' is a folder that git takes for no worktree"
+        yield error(said, "nobody can work there", f"git worktree repair {shlex.quote(str(folder))}")
+        return
     branch = out.strip() if status == 0 else None
     if worktree.branch and branch != worktree.branch and not look.world.worktrees.operation(folder):
         yield warning(
