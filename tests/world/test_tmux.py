@@ -12,8 +12,8 @@ import pytest
 from codestrator.errors import External, InvalidParams, NotFound
 from codestrator.world import tmux_commands
 from codestrator.world.panes import BLANK, WINDOW_TAG
+from codestrator.world.panes import TAG as OPTION
 from codestrator.world.tmux import TmuxServer
-from codestrator.world.tmux_commands import TAG as OPTION
 from tests.world.desk import SAY, TAG, Desk, desk_in, settle
 
 pytestmark = [
