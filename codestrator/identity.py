@@ -18,6 +18,7 @@ from codestrator.records import (
     MergeRequest,
     Message,
     Review,
+    Session,
     Task,
     Thread,
     Worktree,
@@ -26,6 +27,7 @@ from codestrator.table import Method
 
 # What they show is open across sessions, so they may be asked for another one's.
 OPEN = frozenset({"task.list", "task.get", "task.ready", "graph.node.list", "lock.list", "conflict.forecast"})
+PLANS = ("task", "graph", "plan")
 SCOPED = (*ids.PREFIXES_OF["task"], *ids.PREFIXES_OF["node"])
 
 
@@ -49,7 +51,12 @@ def alive(thread: Thread, machine: str) -> Thread:
 
 
 def check(tx: Tx, method: Method, want: Params) -> None:
-    """Refuse a child's call that is none of its business; other callers are judged by the methods alone."""
+    """Refuse what a session that is not its own any more would write, and a child's call that is none of its business.
+
+    Other callers are judged by the methods alone.
+    """
+    if method.kind == "write":
+        _check_own(tx, method)
     if tx.caller.kind != "child":
         return
     found = tx.get(Thread, tx.caller.thread_id)
@@ -63,6 +70,28 @@ def check(tx: Tx, method: Method, want: Params) -> None:
             scopes.check(tx, thread, item_id)
         elif prefix in OWN and method.name not in OPEN and not (prefix == "thr" and dot):
             OWN[prefix](tx, thread, field, item_id)
+
+
+def _check_own(tx: Tx, method: Method) -> None:
+    """Nothing is written for a session that is on offer; who lost one to another plans for it no more.
+
+    What is guarded by a lease or a claim says in its own words who holds that now.
+    """
+    session = tx.get(Session, tx.caller.session_id)
+    if session is None or method.name == "work.brief":
+        return
+    if session.status == "offered":
+        found, hint = "is 'offered'", "Call handoff.offer with withdraw true to go on here."
+    elif session.status == "handoff_attached" and method.name.partition(".")[0] in PLANS:
+        found, hint = f"was taken over by '{session.handed_to}'", "Go on there, or call session.open for a new session."
+    else:
+        return
+    raise WrongState(
+        f"'{session.id}' {found}, expected an active session",
+        hint=hint,
+        found=session.status,
+        expected=["active_new", "active_resume"],
+    )
 
 
 def _session(tx: Tx, thread: Thread, field: str, session_id: str) -> None:

@@ -3,6 +3,7 @@
 Both are msgspec structs: `git codestrator status` must answer before a heavier library has even been imported.
 """
 
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -55,6 +56,7 @@ class Document(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ROW: ClassVar[tuple[str, ...]] = ()
     KEEP: ClassVar[tuple[str, ...]] = ()  # what an undo leaves as it is: fences, claims, versions, numbering
     LEAD: ClassVar[str] = ""  # the counter that decides, before `rev`, whose work is taken
+    WHOLE: ClassVar[str] = ""  # the same for a kind of which one side is taken whole, never parts of both
 
     id: Annotated[str, IMMUTABLE]
     schema: Annotated[int, MAX] = 0
@@ -71,6 +73,7 @@ class Document(Struct, frozen=True, kw_only=True, omit_defaults=True):
 STORAGE_ONLY = ("schema", "rev", "writer", "residue", "token_hash")
 
 
+@cache
 def rules(kind: type[Struct]) -> dict[str, Rule]:
     """The merge rule of each field of a document or part; `scalar` where none is declared."""
     return {

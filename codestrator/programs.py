@@ -1,8 +1,8 @@
-"""What methods ask of programs that run beside this one, as protocols: tmux, and the runners of children."""
+"""What methods ask of programs that run beside this one, as protocols: tmux, runners of children, git's servers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 
 class Pane(NamedTuple):
@@ -104,5 +104,46 @@ class Runners(Protocol):
         """End every process that carries the mark of one of the threads; those still there when the time is over.
 
         `grace`: so long they may end by themselves first.
+        """
+        ...
+
+
+class Push(NamedTuple):
+    """A ref to be moved on a remote, if it is still where it was seen there (None: not there)."""
+
+    ref: str
+    new: str
+    seen: str | None
+
+
+class Pushed(NamedTuple):
+    """What became of it: `lost` if the remote had moved it meanwhile; `words` are the server's."""
+
+    verdict: Literal["done", "lost", "refused"]
+    words: str = ""
+
+
+class Remotes(Protocol):
+    """Servers that hold our refs too. Refs go by their local names; every call is bounded and never asks a person.
+
+    `Offline` where one does not answer, with git's words.
+    """
+
+    def known(self, remote: str) -> bool:
+        """Whether the user's configuration has a remote of that name."""
+        ...
+
+    def listed(self, remote: str, *, seconds: float) -> dict[str, str]:
+        """Our refs there, and their commits."""
+        ...
+
+    def fetch(self, remote: str, refs: Sequence[tuple[str, str]], *, seconds: float) -> None:
+        """Bring the first of each pair here, under the name of the second; that is overwritten."""
+        ...
+
+    def send(self, remote: str, moves: Sequence[Push], *, seconds: float, atomic: bool = False) -> dict[str, Pushed]:
+        """Move refs there, each on its own or all or none. `Offline` when nothing is known of what became of them.
+
+        A server that knows no atomic pushes moves each on its own.
         """
         ...

@@ -164,10 +164,15 @@ def digest(name: str, want: Params) -> str:
 
 
 def _run_flow(flow: Flow, do: Handler, want: Params, keyed: bool) -> dict[str, Any]:
-    known = keyed and flow.store.initialised  # the first initialisation has nothing to look into
-    if known and (repeated := receipts.repeated(flow.read(), flow.intent_id, flow.params_digest, flow.method)):
+    asks = flow.caller.kind == "child" or any(params.id_fields(want))
+    known = (keyed or asks) and flow.store.initialised  # what comes first in a repository has nothing to look into
+    if (
+        keyed
+        and known
+        and (repeated := receipts.repeated(flow.read(), flow.intent_id, flow.params_digest, flow.method))
+    ):
         return repeated
-    if flow.caller.kind == "child" or any(params.id_fields(want)):
+    if known and asks:
         tx = flow.read()
         want = resolve(tx, want)
         identity.check(tx, find(flow.method), want)

@@ -19,7 +19,7 @@ SESSION_FIELDS = ("session_id", "requester_session_id", "owner_session", "owner_
 NOBODY = Caller("bystander", "bystander", "nobody")
 ADOPT_BY_FOLDER = ("work.brief", "work.current_ref")
 # Naming another's session in these is what they are for.
-TAKES_OVER = ("resume.candidates.attach", "session.cleanup")
+TAKES_OVER = ("resume.candidates.attach", "handoff.take", "session.cleanup")
 
 
 def child_seat(world: "World", place: Path) -> Seat:
@@ -105,7 +105,7 @@ def _claim_seat(world: "World", seat: Seat, method: "Method", session_id: str) -
 
 def _by_folder(world: "World", seat: Seat, method: "Method") -> str | None:
     """The one session that this process's folder belongs to: adopted by a root, named for an operator."""
-    if seat.kind == "root" and method.name not in ADOPT_BY_FOLDER:
+    if (seat.kind == "root" and method.name not in ADOPT_BY_FOLDER) or not world.store.initialised:
         return None
     tx = _look(world, seat)
     by_root = seat.kind == "root"

@@ -13,6 +13,8 @@ from pygit2.enums import ConfigLevel
 
 from tests.actors import Actor, SteeredClock
 
+pytest_plugins = ("tests.remotes", "tests.machines")
+
 for _name in [name for name in os.environ if name.startswith(("GIT_", "CODESTRATOR_"))]:
     del os.environ[_name]
 

@@ -14,7 +14,7 @@ ROOT = Path(codestrator.__file__).parent
 LEAVES = ("errors", "clock", "ids", "text", "model", "records", "params", "ports", "programs")
 STORE_LEAVES = ("errors", "clock", "ids", "model", "ports")
 # What of the store is open to others: its face, the merge that an undo is, and what the doctor looks with.
-STORE_FACE = ("store", "store.merge", "store.documents", "store.soundness")
+STORE_FACE = ("store", "store.merge", "store.joining", "store.documents", "store.soundness")
 
 # Of our own modules, what each room may import; the rooms are the folders, `spine` is what lies beside them.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -44,7 +44,7 @@ LEAF_MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "text": ("errors",),
     "model": ("errors",),
     "params": ("errors", "ids", "text"),
-    "ports": ("clock", "errors", "programs"),
+    "ports": ("clock", "programs"),
     "programs": (),
     "calls": ("ids", "clock", "model", "ports", "store"),
     "table": (),

@@ -17,7 +17,7 @@ from codestrator import __version__, table
 from codestrator.edges import derived, doctor
 from codestrator.edges.context import Context
 from codestrator.edges.resume import Resume
-from codestrator.errors import CodestratorError, InvalidParams
+from codestrator.errors import EXIT_STATUS, CodestratorError, InvalidParams
 
 PROGRAM = "git-codestrator"
 COMPLETE = "_GIT_CODESTRATOR_COMPLETE"
@@ -102,10 +102,20 @@ def answer(context: Context, method: str, result: Mapping[str, Any]) -> None:
         found = result["session_context"]
         place, session_id = found["session_root_worktree"]["path"], found["session"]["id"]
         _tell(f"commands given in {place} speak for {session_id}; elsewhere, name it with --session {session_id}")
+    if status := _status_of(method, result):
+        raise click.exceptions.Exit(status)
+
+
+def _status_of(method: str, result: Mapping[str, Any]) -> int:
+    """What a script is told of a result that is no error and yet not what was wished for."""
     if result.get("timed_out") is True:
-        raise click.exceptions.Exit(TIMED_OUT)
-    if method == doctor.METHOD and (left := doctor.status(result)):
-        raise click.exceptions.Exit(left)
+        return TIMED_OUT
+    if method == doctor.METHOD:
+        return doctor.status(result)
+    found = {one["verdict"] for one in result["items"]} if method == "sync.run" else set()
+    if "diverged" in found:
+        return EXIT_STATUS["diverged"]
+    return EXIT_STATUS["offline"] if found & {"refused", "offline"} else 0
 
 
 def _out(line: str) -> None:

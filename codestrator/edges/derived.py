@@ -23,6 +23,8 @@ else:
     AnyType = click.ParamType  # takes no subscript before click 8.4
 
 LIST = "list"
+# What a bare noun does that has nothing to list.
+BARE = {"sync": "sync.run", "handoff": "handoff.offer"}
 OFFERED = 50
 Answer = Callable[[Context, str, Mapping[str, Any]], None]
 BELOW: dict[str, dict[str, click.Command]] = {}  # verbs that stand among the methods of a noun
@@ -80,13 +82,13 @@ class Noun(click.Group):
         self.answer = answer
         name = ".".join(path)
         listing = f"{name}.{LIST}"
-        self.bare = name if name in table.METHODS else listing if listing in table.METHODS else ""
+        self.bare = name if name in table.METHODS else BARE.get(name, listing if listing in table.METHODS else "")
         has_bare = bool(self.bare and table.METHODS[self.bare].does)
         super().__init__(
             path[-1].replace("_", "-"),
             invoke_without_command=has_bare,
             no_args_is_help=not has_bare,
-            params=[*(_options(self.bare) if name == self.bare else ()), *common()],
+            params=[*(_options(self.bare) if self.bare in (name, BARE.get(name)) else ()), *common()],
             short_help=", ".join(words(*path)),
             callback=click.pass_context(self._bare),
         )

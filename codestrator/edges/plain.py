@@ -19,6 +19,8 @@ COLUMNS = {
     "journal.list": ("op", "at", "method", "actor"),
     "inbox.list": ("id", "status", "sender_thread_id", "receiver_thread_id", "text"),
     "inbox.pending": ("id", "sender_thread_id", "text"),
+    "sync.run": ("ref", "verdict", "detail"),
+    "sync.status": ("ref", "ahead", "behind", "last_verdict"),
     "status.cases": ("id", "status", "steps", "title", "owner_session_id"),
     "status.needs": ("what", "call"),
     "status.children": ("id", "status", "turn", "title", "progress", "case_id"),

@@ -78,8 +78,8 @@ def _same(flow: Flow, session: Session, snapshot: Rescue) -> Worktree:
     if folder.is_dir() and place is not None and place.status != "removed":
         _check_untouched(flow, tx, worktree, folder, snapshot, session)
         return worktree
-    _recreate(flow, worktree, folder, snapshot)
-    return flow.transact(lambda tx: _back(flow, tx, worktree.id, session, folder), worktree.id)
+    recreate(flow, worktree, folder, snapshot)
+    return flow.transact(lambda tx: back(flow, tx, worktree.id, session, folder), worktree.id)
 
 
 def _check_untouched(flow: Flow, tx: Tx, worktree: Worktree, folder: Path, snapshot: Rescue, session: Session) -> None:
@@ -94,7 +94,7 @@ def _check_untouched(flow: Flow, tx: Tx, worktree: Worktree, folder: Path, snaps
         raise _refuse(worktree, f"is at '{head[:12]}'", f"'{snapshot.head[:12]}', where the snapshot was taken")
 
 
-def _recreate(flow: Flow, worktree: Worktree, folder: Path, snapshot: Rescue) -> None:
+def recreate(flow: Flow, worktree: Worktree, folder: Path, snapshot: Rescue) -> None:
     """Folder and branch as they were; refused where either is somebody's by now."""
     branch = worktree.branch or snapshot.branch
     if branch is None or folder.exists() or folder.is_symlink():
@@ -109,7 +109,8 @@ def _recreate(flow: Flow, worktree: Worktree, folder: Path, snapshot: Rescue) ->
     flow.world.worktrees.add(folder, branch, reason=f"in use by codestrator {worktree.owner_session_id}")
 
 
-def _back(flow: Flow, tx: Tx, worktree_id: str, session: Session, folder: Path) -> Worktree:
+def back(flow: Flow, tx: Tx, worktree_id: str, session: Session, folder: Path) -> Worktree:
+    """Stage that a worktree is here again, the session's own."""
     worktree = tx.require(Worktree, worktree_id)
     here = {tx.machine: Place(path=placing.stored_path(flow, folder), status="active")}
     return tx.put(

@@ -43,27 +43,27 @@ def attach(flow: Flow, want: Attach) -> dict[str, Any]:
         raise Forbidden("'force' is for root or operator, expected neither", role=flow.caller.role, needs="root")
     intents.settle(flow)
     requester = who.session_of(flow.read(), want.requester_session_id)
-    _own(flow, requester)
-    touched = _touched(flow, flow.read(), requester)
+    own(flow, requester)
+    touched = touched_by(flow, flow.read(), requester)
 
     def act(tx: Tx) -> dict[str, Any]:
         mine = who.session_of(tx, requester.id)
         target = tx.require(Session, want.target_session_id)
         if target.status == "handoff_attached" and target.handed_to == mine.id:
-            return _told_before(tx, mine, target)
-        _check_requester(tx, mine, target, touched)
-        _check_target(tx, target, want)
-        return _transfer(flow, tx, mine, target, want.reason)
+            return told_before(tx, mine, target)
+        check_requester(tx, mine, target, touched)
+        check_target(tx, target, force=want.force)
+        return transfer(flow, tx, mine, target, want.reason)
 
     # What is granted moves before what it enables: after a crash in between the book holds leases that lapse.
     transferred = flow.transact(act, want.target_session_id, order=("locks", "state"))
     if flow.seat.kind == "root":
         flow.seat.take(requester.id)
-    _remove_own_root(flow, requester)
-    return _answer(flow.read(), requester.id) | {"transferred": transferred}
+    remove_own_root(flow, requester)
+    return answer(flow.read(), requester.id) | {"transferred": transferred}
 
 
-def _own(flow: Flow, requester: Session) -> None:
+def own(flow: Flow, requester: Session) -> None:
     """A root process takes over only for a session that is its own, or that no process is root of."""
     live = flow.world.live
     if flow.seat.kind != "root":
@@ -77,7 +77,7 @@ def _own(flow: Flow, requester: Session) -> None:
         )
 
 
-def _touched(flow: Flow, tx: Tx, session: Session) -> str:
+def touched_by(flow: Flow, tx: Tx, session: Session) -> str:
     """What the requester has done in its own root worktree; empty if nothing."""
     worktree = tx.get(Worktree, session.session_root_worktree_id)
     folder = places.path_of(tx, worktree) if worktree else None
@@ -88,7 +88,7 @@ def _touched(flow: Flow, tx: Tx, session: Session) -> str:
     return "commits of its own" if flow.store.head(folder)[0] != worktree.base_commit else ""
 
 
-def _check_requester(tx: Tx, mine: Session, target: Session, touched: str) -> None:
+def check_requester(tx: Tx, mine: Session, target: Session, touched: str) -> None:
     found = ""
     if mine.id == target.id:
         found = "is the session itself"
@@ -111,7 +111,8 @@ def _check_requester(tx: Tx, mine: Session, target: Session, touched: str) -> No
         )
 
 
-def _check_target(tx: Tx, target: Session, want: Attach) -> None:
+def check_target(tx: Tx, target: Session, *, force: bool) -> None:
+    """Refuse what nobody may take over now."""
     if target.status == "handoff_attached":
         raise Conflict(
             f"'{target.id}' was taken over by '{target.handed_to}', expected one that is free",
@@ -127,7 +128,7 @@ def _check_target(tx: Tx, target: Session, want: Attach) -> None:
             expected=["active_new", "active_resume", "offered"],
         )
     judged = liveness.of_session(tx, target)
-    if target.status != "offered" and judged != "suspended" and not want.force:
+    if target.status != "offered" and judged != "suspended" and not force:
         raise Conflict(
             f"'{target.id}' is {judged}, expected suspended or offered",
             hint="Wait until it is suspended, or ask its root to offer it.",
@@ -137,7 +138,7 @@ def _check_target(tx: Tx, target: Session, want: Attach) -> None:
         )
 
 
-def _transfer(flow: Flow, tx: Tx, mine: Session, target: Session, reason: str | None) -> dict[str, int]:
+def transfer(flow: Flow, tx: Tx, mine: Session, target: Session, reason: str | None) -> dict[str, int]:
     count = dict(NOTHING)
     count["locks"] = _transfer_leases(tx, mine, target)
     count["claims"] = _transfer_cases(tx, mine, target)
@@ -247,15 +248,15 @@ def _transfer_threads(tx: Tx, mine: Session, target: Session) -> int:
     return count
 
 
-def _told_before(tx: Tx, mine: Session, target: Session) -> dict[str, Any]:
+def told_before(tx: Tx, mine: Session, target: Session) -> dict[str, Any]:
     """What the winner was told the first time."""
-    for intent in tx.found(Intent, session_id=mine.id, method="resume.candidates.attach"):
+    for intent in tx.found(Intent, session_id=mine.id):
         if intent.args.get("target_session_id") == target.id and intent.outcome:
             return intent.outcome
     return NOTHING
 
 
-def _remove_own_root(flow: Flow, before: Session) -> None:
+def remove_own_root(flow: Flow, before: Session) -> None:
     """The requester's own worktree, in which nothing was done, is of no use any more."""
     tx = flow.read()
     now = tx.require(Session, before.id)
@@ -270,7 +271,7 @@ def _remove_own_root(flow: Flow, before: Session) -> None:
         return  # somebody began to work there in this moment; it stays the session's, in worktree.list
 
 
-def _answer(tx: Tx, session_id: str) -> dict[str, Any]:
+def answer(tx: Tx, session_id: str) -> dict[str, Any]:
     session = tx.require(Session, session_id)
     result = sessions.context_of(tx, session)
     thread = tx.get(Thread, session.root_thread_id)

@@ -5,6 +5,11 @@ from codestrator.calls import Tx
 from codestrator.errors import Forbidden, InvalidParams, StaleFence, WrongState
 from codestrator.records import SESSION_ENDED, THREAD_ENDED, Hold, Session, Task, Thread
 
+HINTS = {
+    "offered": "Call handoff.offer with withdraw true to go on here.",
+    "handoff_attached": "Go on in the session that took it over, or call session.open for a new one.",
+}
+
 
 def session_of(tx: Tx, given: str | None) -> Session:
     """The session named, or the caller's own; a child may name no other than its own."""
@@ -29,11 +34,10 @@ def active_session(tx: Tx, given: str | None) -> Session:
     """The same, refused unless it may write: not closed, not handed over, not offered."""
     session = session_of(tx, given)
     if session.status in SESSION_ENDED or session.status == "offered":
+        by = f" by '{session.handed_to}'" if session.handed_to else ""
         raise WrongState(
-            f"'{session.id}' is '{session.status}', expected an active session",
-            hint="Call session.open for a new one."
-            if session.status != "offered"
-            else "Call handoff.offer with withdraw true to go on here.",
+            f"'{session.id}' is '{session.status}'{by}, expected an active session",
+            hint=HINTS.get(session.status, "Call session.open for a new one."),
             found=session.status,
             expected=["opened", "awaiting_resume", "active_new", "active_resume"],
         )

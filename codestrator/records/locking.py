@@ -12,6 +12,7 @@ class Lease(Document, frozen=True, kw_only=True):
     REF: ClassVar[Literal["state", "locks"]] = "locks"
     FOLDERS: ClassVar[tuple[str, ...]] = ("paths", "merge", "sessions")
     ROW: ClassVar[tuple[str, ...]] = ("domain", "session_id", "state", "fence")
+    WHOLE: ClassVar[str] = "fence"
 
     domain: Annotated[Literal["paths", "merge", "sessions"], IMMUTABLE]
     session_id: Annotated[str, SCALAR]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from codestrator.model import IMMUTABLE, MAX, SCALAR, Document, Part, group
+from codestrator.model import IMMUTABLE, MAX, SCALAR, SET, Document, Part, group
 
 LIFE, PLACE, POINT, REPORT = (group(name) for name in ("life", "place", "point", "report"))
 
@@ -48,6 +48,21 @@ class Session(Document, frozen=True, kw_only=True):
     offered_at: Annotated[str | None, LIFE] = None
     offer_note: Annotated[str | None, LIFE] = None
     resumed_from: Annotated[str | None, IMMUTABLE] = None
+
+
+class Handoff(Document, frozen=True, kw_only=True):
+    """A session offered to whoever takes it, on whatever machine; `<session>.h<n>`, the newest counts."""
+
+    KIND: ClassVar[str] = "handoff"
+    ROW: ClassVar[tuple[str, ...]] = ("from_session_id", "state")
+
+    from_session_id: Annotated[str, IMMUTABLE]
+    offered_by: Annotated[str, IMMUTABLE]
+    state: Annotated[Literal["offered", "taken", "withdrawn"], LIFE] = "offered"
+    snapshots: Annotated[tuple[str, ...], SET] = ()
+    note: Annotated[str | None, IMMUTABLE] = None
+    to_session_id: Annotated[str | None, LIFE] = None
+    taken_at: Annotated[str | None, LIFE] = None
 
 
 class Ref(Part, frozen=True, kw_only=True):

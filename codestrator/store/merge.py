@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from codestrator.errors import Conflict, Diverged
+from codestrator.ids import is_whole
 from codestrator.model import Document, Rule, rules
 from codestrator.store.documents import encode
 
@@ -80,22 +81,21 @@ def merge_document(base: D | None, ours: D, theirs: D) -> D:
     late, early = sorted((ours, theirs), key=lambda one: (one.rev, one.writer, encode(one)), reverse=True)
     if type(late) is not type(early):
         raise _diverged([{"document": late.id, "fields": ["kind"]}])
-    fixed = (name for name, rule in rules_of(type(late)).items() if rule.name == "immutable")
+    # An id that is given, not drawn, is made by each machine on its own: the earlier making is the one that counts.
+    free = () if is_whole(late.id) else ("created_at",)
+    fixed = (name for name, rule in rules(type(late)).items() if rule.name == "immutable" and name not in free)
     broken = [name for name in fixed if getattr(late, name) != getattr(early, name)]
     if broken:
         raise _diverged([{"document": late.id, "fields": broken}])
     if base in (late, early):
         return early if base == late else late
+    if counter := type(late).WHOLE:
+        return early if getattr(early, counter) > getattr(late, counter) else late
     merged, moved = _merged_fields(base, late, early)
-    for name in ("schema", "rev", "updated_at"):
-        merged[name] = max(getattr(late, name), getattr(early, name))
+    merged |= {name: max(getattr(late, name), getattr(early, name)) for name in ("schema", "rev", "updated_at")}
+    merged["created_at"] = min(late.created_at, early.created_at)
     below = Pair(_residue_moved(late.residue, moved), early.residue)
     return late.but(**merged, residue=_merged_plain(base.residue if base else {}, below))
-
-
-@cache
-def rules_of(kind: type[Document]) -> dict[str, Rule]:
-    return rules(kind)
 
 
 def _merged_fields(base: Document | None, late: Document, early: Document) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -233,8 +233,7 @@ def _merged_plain(base: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
     """Fields that this program does not know: by name, and within them by name again."""
     merged = _merged_map(base, pair)
     for key, late in pair.late.items():
-        early = pair.early.get(key)
-        if isinstance(late, dict) and isinstance(early, dict) and late != early:
+        if isinstance(late, dict) and isinstance(early := pair.early.get(key), dict) and late != early:
             old = base.get(key)
             merged[key] = _merged_plain(old if isinstance(old, dict) else {}, Pair(late, early))
     return merged
@@ -270,10 +269,10 @@ def undo_document(now: D | None, after: D | None, before: D | None) -> D | None:
     blocked: list[str] = []
     for rule, names in _undoable(type(now)):
         undone |= _undone_unit(rule, names, (now, after, before), blocked)
-    residue = _undone_map(now.residue, after.residue, before.residue, "", blocked)
+    undone["residue"] = _undone_map(now.residue, after.residue, before.residue, "", blocked)
     if blocked:
         raise _in_the_way(now, sorted(blocked))
-    return now.but(**undone, residue=residue)
+    return now.but(**undone)
 
 
 @cache
@@ -285,7 +284,7 @@ def _undoable(kind: type[Document]) -> tuple[Unit, ...]:
 
 def _alike(one: Document, other: Document) -> bool:
     names = [name for unit in _undoable(type(one)) for name in unit.names]
-    return one.residue == other.residue and _values(one, names) == _values(other, names)
+    return (one.residue, _values(one, names)) == (other.residue, _values(other, names))
 
 
 def _values(document: Document, names: Sequence[str]) -> list[Any]:
@@ -341,9 +340,9 @@ def _diverged(documents: list[dict[str, Any]]) -> Diverged:
 
 
 def _in_the_way(document: Document | None, fields: list[str]) -> Conflict:
-    name = document.id if document else ""
+    name, what = document.id if document else "", ", ".join(fields)
     return Conflict(
-        f"'{name}' was changed again in {', '.join(fields)}, expected it as the operation to undo left it",
+        f"'{name}' was changed again in {what}, expected it as the operation to undo left it",
         hint="See with journal.list which later operation changed it.",
         document=name,
         fields=fields,

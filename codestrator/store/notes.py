@@ -15,7 +15,7 @@ from codestrator.errors import Busy, CodestratorError, External, UnreadableState
 from codestrator.ports import Contention, Move
 from codestrator.store.documents import canonical
 from codestrator.store.journal import trailers_of
-from codestrator.store.objects import BLOB, MISSING, TREE, Entry, Node
+from codestrator.store.objects import BLOB, MISSING, TREE, Entry, Node, Objects
 from codestrator.store.refs import is_contention
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class NoteBook:
         last = self._commit(tip) if tip else None
         root = store.objects.node(last.tree_id.raw) if last else None
         known = self._mark(tip) if tip else None
-        new = self._with_lines(root, {commit.encode(): lines for commit, lines in groups.items()}, 0)
+        new = with_lines(store.objects, root, {commit.encode(): lines for commit, lines in groups.items()}, 0)
         if new is root and upto in (None, known):
             return
         subject = f"notes on {len(groups)} commits" if new is not root else "notes are complete"
@@ -156,45 +156,44 @@ class NoteBook:
         tree = new or store.objects.write_tree({})
         store.refs.move([Move(NOTES, tip, store.commit(tree, [tip] if tip else [], counter, message))])
 
-    def _with_lines(self, node: Node | None, groups: Mapping[bytes, Lines], depth: int) -> Node | None:
-        """The tree with the lines added to each commit's note, wherever git has put it; the same tree if it has them.
 
-        A note's path is the commit's id, cut after any number of pairs of digits: git reads every cut, and cuts as
-        deep as the number of notes asks for when it writes. New ones are cut once, or where there is a folder.
-        """
-        entries = self._entries(node)
-        below: dict[bytes, dict[bytes, Lines]] = {}
-        changed = False
-        for name, lines in groups.items():
-            folder = entries.get(name[:2])
-            enters = folder.mode == TREE if folder else depth == 0
-            if enters and name not in entries:
-                below.setdefault(name[:2], {})[name[2:]] = lines
-            else:
-                changed |= self._add_to_note(entries, name, lines)
-        for name, inner in below.items():
-            old = self._store.objects.node(entries[name].oid) if name in entries else None
-            new = self._with_lines(old, inner, depth + 1)
-            if new is not None and new is not old:
-                entries[name] = Entry(TREE, new.oid)
-                changed = True
-        return self._store.objects.write_tree(entries) if changed else node
+def with_lines(objects: Objects, node: Node | None, groups: Mapping[bytes, Lines], depth: int) -> Node | None:
+    """The tree with the lines added to each commit's note, wherever git has put it; the same tree if it has them.
 
-    def _entries(self, node: Node | None) -> dict[bytes, Entry]:
-        return dict(self._store.objects.entries(node, NOTES)) if node else {}
+    A note's path is the commit's id, cut after any number of pairs of digits: git reads every cut, and cuts as
+    deep as the number of notes asks for when it writes. New ones are cut once, or where there is a folder.
+    """
+    entries = dict(objects.entries(node, NOTES)) if node else {}
+    below: dict[bytes, dict[bytes, Lines]] = {}
+    changed = False
+    for name, lines in groups.items():
+        folder = entries.get(name[:2])
+        enters = folder.mode == TREE if folder else depth == 0
+        if enters and name not in entries:
+            below.setdefault(name[:2], {})[name[2:]] = lines
+        else:
+            changed |= _add_to_note(objects, entries, name, lines)
+    for name, inner in below.items():
+        old = objects.node(entries[name].oid) if name in entries else None
+        new = with_lines(objects, old, inner, depth + 1)
+        if new is not None and new is not old:
+            entries[name] = Entry(TREE, new.oid)
+            changed = True
+    return objects.write_tree(entries) if changed else node
 
-    def _add_to_note(self, entries: dict[bytes, Entry], name: bytes, lines: Lines) -> bool:
-        """Append what the note lacks, and leave alone what the user wrote into it; whether it lacked anything."""
-        try:
-            old = self._store.objects.raw(entries[name].oid) if name in entries else b""
-        except MISSING as error:
-            raise _damaged(f"note/{name.decode('ascii', 'replace')}", error) from None
-        have = set(old.split(b"\n"))
-        fresh = [line for line in lines if line not in have]
-        if fresh:
-            start = old if not old or old.endswith(b"\n") else old + b"\n"
-            entries[name] = Entry(BLOB, self._store.objects.write_blob(start + b"\n".join(fresh) + b"\n"))
-        return bool(fresh)
+
+def _add_to_note(objects: Objects, entries: dict[bytes, Entry], name: bytes, lines: Lines) -> bool:
+    """Append what the note lacks, and leave alone what the user wrote into it; whether it lacked anything."""
+    try:
+        old = objects.raw(entries[name].oid) if name in entries else b""
+    except MISSING as error:
+        raise _damaged(f"note/{name.decode('ascii', 'replace')}", error) from None
+    have = set(old.split(b"\n"))
+    fresh = [line for line in lines if line not in have]
+    if fresh:
+        start = old if not old or old.endswith(b"\n") else old + b"\n"
+        entries[name] = Entry(BLOB, objects.write_blob(start + b"\n".join(fresh) + b"\n"))
+    return bool(fresh)
 
 
 def _damaged(name: str, error: Exception) -> UnreadableState:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pygit2
 
-from codestrator.errors import External
+from codestrator.errors import External, UnreadableState
 from codestrator.ports import Contention, Move
 from codestrator.store.documents import LOCKS, STATE
 from codestrator.store.moving import is_moving
@@ -69,9 +69,24 @@ class Refs:
         self._seen: dict[str, tuple[int, int]] = {}
 
     def read(self, ref: str) -> str | None:
-        """The commit it points to, or None where it does not exist."""
-        found = self._objects.repo.references.get(ref)
+        """The commit it points to, or None where it does not exist; `UnreadableState` where it holds no id."""
+        try:
+            found = self._objects.repo.references.get(ref)
+        except pygit2.GitError as error:
+            raise UnreadableState(
+                f"'{ref}' cannot be read: {str(error)[:200]}",
+                hint="Run doctor.check to see what is damaged and what can be repaired.",
+                ref=ref,
+                document=ref,
+                reason=str(error)[:200],
+            ) from None
         return str(found.target) if found is not None else None
+
+    def under(self, start: str) -> dict[str, str]:
+        """The refs that begin so, and their commits."""
+        repo = self._objects.repo
+        names = [os.fsdecode(one) for one in repo.raw_listall_references()]
+        return {name: str(self.read(name)) for name in names if name.startswith(start)}
 
     def move(self, moves: Sequence[Move]) -> None:
         """Compare and move; raises `Contention`, with nothing moved, when one is locked or not at its old value."""

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import pygit2
-
 from codestrator.errors import Busy, SchemaNewer, UnreadableState, WrongState
 from codestrator.ports import Contention, Move
 from codestrator.store.documents import LOCKS, META, STATE, Damage, Layout, Place, check
@@ -48,7 +46,7 @@ class Soundness:
         """What the ref says, if that is a commit's id; None where there is no ref, or no id in it."""
         try:
             found = self._store.refs.read(ref)
-        except pygit2.GitError:
+        except UnreadableState:
             return None
         return found if found is not None and _OID.fullmatch(found) else None
 
@@ -68,10 +66,6 @@ class Soundness:
             return None
         except (UnreadableState, SchemaNewer) as error:
             return error
-        except pygit2.GitError as error:
-            return UnreadableState(
-                f"'{ref}' cannot be read: {str(error)[:200]}", ref=ref, document=ref, reason=str(error)[:200]
-            )
         return None
 
     def readable(self, commit: str) -> bool:
@@ -84,7 +78,7 @@ class Soundness:
     def whole(self, ref: str, commit: str) -> bool:
         """Whether every object of that one commit can be read; its history is not looked at."""
         try:
-            self._store._read_commit(ref, commit)
+            self._store.read_commit(ref, commit)
             root = self._objects.node(self._objects.commit(commit).tree_id.raw)
             return all(self._objects.raw(oid) is not None for oid in self._blobs(root, ref))
         except (UnreadableState, SchemaNewer, *MISSING):
@@ -134,7 +128,7 @@ class Soundness:
 
     def documents(self, ref: str) -> Iterator[Found]:
         """Every document that is there, whether it can be understood or not; what is missing is passed over."""
-        tip, layout = self.tip(ref), self._store._layouts[ref]
+        tip, layout = self.tip(ref), self._store.layout(ref)
         if tip is not None and self.broken(ref) is None:
             yield from self._below(self._objects.node(self._objects.commit(tip).tree_id.raw), (), layout)
 
@@ -158,12 +152,12 @@ class Soundness:
 
     def path(self, ref: str, document_id: str) -> str:
         """A document's file in the tree of its ref."""
-        place = self._store._layouts[ref].place(document_id)
+        place = self._store.layout(ref).place(document_id)
         return "/".join((*place.folders, f"{place.stem}.json"))
 
     def last_good(self, ref: str, kind: str, document_id: str) -> str | None:
         """The newest commit of the ref in which that document can be read."""
-        layout, known = self._store._layouts[ref], dict[bytes, bool]()
+        layout, known = self._store.layout(ref), dict[bytes, bool]()
         place = layout.place(document_id)
         start = self.tip(ref)
         try:

@@ -1,6 +1,5 @@
 """Reads the state and the lock book, and publishes changes to them: one picture, one commit, compare-and-swap."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,9 +16,10 @@ from codestrator.errors import Busy, InvalidParams, NotFound, UnreadableState, W
 from codestrator.model import Document
 from codestrator.ports import Contention, Git, Move
 from codestrator.store.configuration import checked_out, open_repository
-from codestrator.store.documents import LOCKS, STATE, Layout, canonical, newer
+from codestrator.store.documents import LOCKS, STATE, Layout, newer
+from codestrator.store.founding import make, rest
 from codestrator.store.journal import Operation, journal
-from codestrator.store.objects import BLOB, Entry, Node, Objects, cannot_write
+from codestrator.store.objects import Node, Objects, cannot_write
 from codestrator.store.picture import Picture
 from codestrator.store.refs import Gate, Refs
 from codestrator.store.rowcache import WORTH_WRITING, RowCache
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Mover = Callable[[Sequence[Move]], None]
-REST_SECONDS = (0.001, 0.01)
 ASIDE_TRIES = 3
 WRITE_TRIES = 4  # `git gc` removes empty folders of objects, also one that is about to be written into
 
@@ -99,32 +98,12 @@ class Store:
     def initialise(self) -> bool:
         """Make the two refs where they are missing; whether any was made."""
         give_up = time.monotonic() + self._patience
-        return any([self._make(ref, name, give_up) for ref, name in ((STATE, "state"), (LOCKS, "locks"))])
-
-    def _make(self, ref: str, name: str, give_up: float) -> bool:
-        while self.refs.read(ref) is None:
-            self._refuse_vanished(ref)
-            with self.gate() as held:
-                try:
-                    meta = self.objects.write_blob(canonical({"id": "meta", "schema": SCHEMA, "authority": "local"}))
-                    root = self.objects.write_tree({b"meta.json": Entry(BLOB, meta)})
-                    commit = self.commit(root, [], 1, f"workspace.init {name}\n\nMachine: {self.machine}\n")
-                    self.refs.move([Move(ref, None, commit)])
-                    return True
-                except Contention:
-                    if held:
-                        self.refs.break_stale(ref)
-                    if time.monotonic() > give_up:
-                        raise Busy(f"'{ref}' is locked by another program, expected to make it") from None
-                except (OSError, pygit2.GitError) as error:
-                    raise cannot_write(self.common_dir, error) from error
-            time.sleep(_rest())
-        return False
+        return any([make(self, ref, name, give_up) for ref, name in ((STATE, "state"), (LOCKS, "locks"))])
 
     def _picture(self, ref: str) -> Picture:
         tip = self.refs.read(ref)
         if tip is None:
-            self._refuse_vanished(ref)
+            self.refuse_vanished(ref)
             raise WrongState(
                 "this repository has no codestrator state, expected one that was initialised",
                 hint="Call workspace.init.",
@@ -133,10 +112,10 @@ class Store:
             )
         latest = self._latest.get(ref)
         if latest is None or latest.commit != tip:
-            latest = self._latest[ref] = self._read_commit(ref, tip)
+            latest = self._latest[ref] = self.read_commit(ref, tip)
         return latest
 
-    def _refuse_vanished(self, ref: str) -> None:
+    def refuse_vanished(self, ref: str) -> None:
         """A ref that is not there, but was: making a new one would hide what it held."""
         last = next((tip.state if ref == STATE else tip.locks for tip in self.recent.recent()), None)
         if last is not None:
@@ -149,7 +128,28 @@ class Store:
                 last_seen=last,
             )
 
-    def _read_commit(self, ref: str, commit: str) -> Picture:
+    def layout(self, ref: str) -> Layout:
+        return self._layouts[ref]
+
+    @property
+    def git(self) -> Git:
+        return self._git()
+
+    def adopt(self, move: Move) -> bool:
+        """Take a commit over that another machine has had accepted; False, with nothing moved, if ours has moved."""
+        with self.gate() as held:
+            try:
+                self.refs.move([move])
+            except Contention:
+                if held and move.ref.startswith("refs/codestrator/"):
+                    self.refs.break_stale(move.ref)
+                return False
+        state, locks = self.tips()
+        self.recent.note(Tip(rfc3339(self._clock.now().at), str(state), str(locks)))
+        return True
+
+    def read_commit(self, ref: str, commit: str) -> Picture:
+        """What one commit of a ref holds; `UnreadableState` or `SchemaNewer` where that is no state of ours."""
         try:
             found = self.objects.commit(commit)
             root = self.objects.node(found.tree_id.raw)
@@ -193,7 +193,7 @@ class Store:
                 field="cursor",
                 found=commit,
             )
-        pictures = {STATE: self._read_commit(STATE, commit), LOCKS: self._picture(LOCKS)}
+        pictures = {STATE: self.read_commit(STATE, commit), LOCKS: self._picture(LOCKS)}
         return Transaction(self, pictures, transaction.now, machine=self.machine)
 
     def _is_ours(self, tip: str, commit: str) -> bool:
@@ -244,7 +244,7 @@ class Store:
                 except Contention as lost:
                     self._lost(lost, held, give_up)
             tries_aside = max(0, tries_aside - 1)
-            time.sleep(_rest())
+            time.sleep(rest())
 
     def _lost(self, lost: Contention, held: bool, give_up: float) -> None:
         self._latest.clear()
@@ -342,9 +342,3 @@ class Store:
 
 def _tip(transaction: Transaction, ref: str) -> str:
     return transaction.state_commit if ref == STATE else transaction.book_commit
-
-
-def _rest() -> float:
-    """Seconds, never the same for two writers that met."""
-    low, high = REST_SECONDS
-    return low + (high - low) * os.urandom(1)[0] / 255

@@ -44,7 +44,9 @@ class LocalWorld:
         self.files: ports.Files = private
         self._live = LiveFolder(common_dir / "codestrator" / "live", clock)
         self.live: ports.Live = self._live
-        self.settings: ports.Settings = read_settings(configuration(common_dir), private, forgiving=forgiving)
+        settings = read_settings(configuration(common_dir), private, forgiving=forgiving)
+        self.settings: ports.Settings = settings
+        self._ref_prefix = settings.ref_prefix
         self.store = Store(
             common_dir, KINDS, clock, lambda: self.git, machine=self.settings.machine, durable=self.settings.durable
         )
@@ -91,6 +93,12 @@ class LocalWorld:
         from codestrator.world.runners import LocalRunners
 
         return LocalRunners(self.repo, self.common_dir)
+
+    @cached_property
+    def remotes(self) -> programs.Remotes:
+        from codestrator.world.remotes import GitRemotes
+
+        return GitRemotes(self.git, self._ref_prefix)
 
     def roots(self) -> tuple[str, ...]:
         """The main worktree, the linked ones, and each of them with its links followed."""

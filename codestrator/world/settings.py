@@ -18,8 +18,10 @@ KNOWN = (
 )  # fmt: skip
 T = TypeVar("T")
 ROOT = ".codestrator/worktrees"
+PREFIX = "refs/codestrator/"
 BYTES = 50 * 1024 * 1024
 _UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
+_PREFIX = re.compile(r"refs/[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?")
 _NUMBER = re.compile(r"(\d{1,15})([kmgKMG]?)")
 
 
@@ -38,6 +40,8 @@ class LocalSettings(Struct, kw_only=True):
     guide_root: str | None = None
     known: tuple[str, ...] = KNOWN
     wrong: tuple[InvalidParams, ...] = ()
+    ref_prefix: str = PREFIX
+    sync_timeout: int = 10
 
 
 def read_settings(
@@ -69,6 +73,8 @@ def read_settings(
         durable=read(lambda: _flag(config, "durable"), bool),
         snapshot_max_bytes=read(lambda: _number(config, "snapshotMaxBytes", BYTES, 0, 1024**4), lambda: BYTES),
         guide_root=config("codestrator.guideRoot"),
+        ref_prefix=read(lambda: _prefix(config("codestrator.refPrefix") or PREFIX), lambda: PREFIX),
+        sync_timeout=read(lambda: _number(config, "syncTimeout", 10, 1, 50), lambda: 10),
     )
     found.wrong = tuple(wrong)
     return found
@@ -96,6 +102,13 @@ def _root(config: Callable[[str], str | None]) -> str:
     if not Path(root).is_absolute() and (".." in Path(root).parts or Path(root).parts[:1] in ((), (".git",))):
         raise _refuse("worktreeRoot", root, "a folder below the repository's root, or an absolute path")
     return root
+
+
+def _prefix(found: str) -> str:
+    """Where a remote keeps our refs: a folder of refs, spelled as git wants it."""
+    if not _PREFIX.fullmatch(found) or ".." in found:
+        raise _refuse("refPrefix", found, "a folder of refs such as refs/heads/codestrator/")
+    return found if found.endswith("/") else f"{found}/"
 
 
 def _machine(files: PrivateFiles) -> str:

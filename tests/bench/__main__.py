@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import children, edges, landing, lists, store
+from tests.bench import children, edges, landing, lists, store, travel
 from tests.bench.measure import Row
 
 BENCHES: dict[str, Callable[[Path], list[Row]]] = {
@@ -24,6 +24,7 @@ BENCHES: dict[str, Callable[[Path], list[Row]]] = {
     "landing": landing.landing,
     "forecast": landing.forecast,
     "reads": landing.reads,
+    "travel": travel.travel,
 }
 
 

@@ -1,6 +1,11 @@
 """The verb `doctor`: its exit statuses, and that it answers where nothing else does."""
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -75,3 +80,41 @@ def test_the_method_is_a_command_too(run: Run, repo: Path, worked: Actor) -> Non
     assert run("doctor", "check", "--fix", "--dry-run").returncode == 7
     assert run("doctor", "--help").returncode == 0
     assert refused(run("doctor", "chek", "--json"))["code"] == "invalid_params"
+
+
+READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && cd "$0" && exec "$@"'
+
+
+@contextmanager
+def read_only(repo: Path) -> Iterator[list[str]]:
+    """Words before a command, with which it sees the repository as one that cannot be written."""
+    if os.getuid() == 0:  # who may write anywhere but where it is mounted so
+        words = ["unshare", "-m", "sh", "-c", READ_ONLY, str(repo)]
+        if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+            pytest.skip("nothing may be mounted here")
+        yield words
+        return
+    folders = [one for one in (repo, *repo.rglob("*")) if one.is_dir() and not one.is_symlink()]
+    for one in folders:
+        one.chmod(0o500)
+    try:
+        yield []
+    finally:
+        for one in folders:
+            one.chmod(0o700)
+
+
+def test_a_repository_that_cannot_be_written_is_looked_at_and_what_cannot_be_repaired_is_told(
+    repo: Path, worked: Actor
+) -> None:
+    git("update-ref", "-d", "refs/notes/codestrator", at=repo)
+    program = [sys.executable, "-m", "codestrator", "--repo", str(repo), "doctor", "--json"]
+    with read_only(repo) as words:
+        looked, tried = (
+            subprocess.run([*words, *program, *more], capture_output=True, text=True, check=False)
+            for more in ((), ("--fix",))
+        )
+    assert result(looked)["healthy"] is True
+    (item,) = (one for one in result(tried)["items"] if one["severity"] == "warning")
+    assert item["id"] == "notes" and item["fixed"] is False and "repairing it failed" in item["finding"]
+    assert git("for-each-ref", "refs/notes", "refs/codestrator/rescue", at=repo) == ""

@@ -381,7 +381,7 @@ def a_fetch_of_all_notes_would_write_over_ours(ward: Ward) -> None:
     ward.git("config", "remote.origin.fetch", "+refs/notes/*:refs/notes/*")
 
 
-@damage("remote", "error", "did not answer")
+@damage("remote", "error", "remote '")
 def the_remote_does_not_answer(ward: Ward) -> None:
     ward.git("config", "codestrator.remote", str(ward.repo.parent / "nowhere"))
 

@@ -15,7 +15,6 @@ from codestrator.errors import Forbidden, InvalidParams
 from codestrator.methods.doctor.checks import BY_ID, CHECKS
 from codestrator.records import Lease, Rescue, Task, Worktree
 from tests.actors import Actor, SteeredClock
-from tests.conftest import git
 from tests.methods import crew, damages
 from tests.methods.family import programs
 from tests.methods.ward import Ward, opened, ward
@@ -248,22 +247,3 @@ def test_a_codex_that_cannot_work_here_is_told_with_what_to_change(
 def program(place: Path, script: str) -> None:
     place.write_text(f"#!/bin/sh\n{script}\n", encoding="ascii")
     place.chmod(0o755)
-
-
-def test_a_repository_that_cannot_be_written_is_looked_at_and_repairs_are_told_to_have_failed(sick: Ward) -> None:
-    if os.getuid() == 0:
-        pytest.skip("root may write anywhere")
-    damages.silent(sick)
-    before = sick.content()
-    folders = [one for one in sick.repo.rglob("*") if one.is_dir() and not one.is_symlink()]
-    for one in folders:
-        one.chmod(0o500)
-    try:
-        assert sick.items("leases")
-        treated = [one for one in sick.doctor(fix=True)["items"] if "fixed" in one]
-        assert treated and not any(one["fixed"] for one in treated)
-    finally:
-        for one in folders:
-            one.chmod(0o700)
-    assert sick.content() == before
-    assert git("status", "--porcelain", at=sick.repo) == ""

@@ -114,7 +114,7 @@ def test_a_backup_by_hard_links_keeps_what_it_had(repo: Path, store: Store, tmp_
 
 
 def test_without_hard_links_refs_move_all_the_same(repo: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise PermissionError(errno.EPERM, "no hard links here")
 
     one = task()

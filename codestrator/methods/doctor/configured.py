@@ -64,19 +64,13 @@ def remote(look: Look) -> Found:
     if name is None:
         yield ok("no remote to share with")
         return
-    call = ("ls-remote", "--", name, "refs/codestrator/*")
     try:
-        status, out, err = look.git(*call, seconds=REMOTE_SECONDS)
-    except CodestratorError as late:
-        status, out, err = -1, "", late.message
-    if status:
-        yield error(
-            f"remote '{name}' did not answer within {REMOTE_SECONDS:g} s: {err.strip()[-200:]}",
-            "nothing is shared; the local state is unchanged",
-            f"git ls-remote -- {shlex.quote(name)}",
-        )
+        there = look.world.remotes.listed(name, seconds=min(REMOTE_SECONDS, look.settings.sync_timeout))
+    except CodestratorError as problem:
+        call = f"git ls-remote -- {shlex.quote(name)}"
+        yield error(f"remote '{name}': {problem.message}", "nothing is shared; the local state is unchanged", call)
     else:
-        yield ok(f"remote '{name}' answers, with {len(out.splitlines())} refs of ours")
+        yield ok(f"remote '{name}' answers, with {len(there)} refs of ours")
 
 
 def authority(look: Look) -> Found:

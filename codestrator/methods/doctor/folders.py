@@ -120,6 +120,9 @@ LIST = ("for-each-ref", "--format=%(refname) %(objectname)", RESCUED)
 
 
 def _of_document(look: Look, ref: str, snapshot: Rescue, tip: str | None) -> Item | None:
+    if not look.sound.readable(snapshot.commit) and snapshot.writer != look.tx.machine:
+        call = "git codestrator sync run" if look.settings.remote else f"git show-ref {ref}"
+        return warning(f"'{snapshot.id}' is only on machine '{snapshot.writer}'", "it cannot be restored here", call)
     if not look.sound.readable(snapshot.commit):
         away = f"git fetch {shlex.quote(look.settings.remote)} {ref}" if look.settings.remote else f"git show-ref {ref}"
         return error(f"the commit '{snapshot.commit}' of '{snapshot.id}' is missing", "it cannot be restored", away)

@@ -1,0 +1,28 @@
+"""Two lock books become one: of leases that overlap, the one with the greater (fence, machine) stays."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from codestrator.methods import overlap
+from codestrator.records import Lease
+
+if TYPE_CHECKING:
+    from codestrator.store.joining import Picture
+
+
+def arbitrated(picture: "Picture") -> list[Lease]:
+    """The leases that lost, marked so: each machine granted its own before it had heard of the other."""
+    held = sorted(_held(picture), key=lambda one: (one.fence, one.machine, one.id), reverse=True)
+    kept: list[Lease] = []
+    lost: list[Lease] = []
+    for lease in held:
+        rivals = (one for one in kept if one.session_id != lease.session_id and overlap.overlaps(one, lease))
+        (lost if next(rivals, None) else kept).append(lease)
+    return [lease.but(state="lost", rev=picture.counter) for lease in lost]
+
+
+def _held(picture: "Picture") -> Iterator[Lease]:
+    for row in picture.rows(Lease):
+        if row.domain == "paths" and row.state == "held":
+            lease: Lease = picture.get(Lease, row.id)
+            yield lease

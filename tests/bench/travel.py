@@ -1,0 +1,79 @@
+"""Sync beside the git commands that it cannot do without, on the same server."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tests.bench.fill import fill
+from tests.bench.measure import Row, at_most, repository
+from tests.bench.store import toucher
+from tests.machines import Machine
+
+ROUNDS = 7
+CHANGED = 10
+DOCUMENTS = 10_000
+
+
+def travel(folder: Path) -> list[Row]:
+    """With 10 of 10,000 documents changed on each side, and with nothing to do."""
+    here, there, hub = repository(folder / "here"), folder / "there", folder / "hub.git"
+    fill(here, DOCUMENTS).close()
+    _git(folder, "init", "-q", "--bare", str(hub))
+    _git(here, "remote", "add", "origin", str(hub))
+    _git(here, "config", "codestrator.remote", "origin")
+    one = Machine(here)
+    one.sync()
+    _git(folder, "clone", "-q", str(hub), str(there))
+    for name, value in (("user.name", "Bench"), ("user.email", "bench@localhost"), ("codestrator.remote", "origin")):
+        _git(there, "config", name, value)
+    other = Machine(there)
+    other.sync()
+    rows = [_both_changed(one, other), _nothing_to_do(one)]
+    one.close()
+    other.close()
+    return rows
+
+
+def _both_changed(one: Machine, other: Machine) -> Row:
+    """Fastest of some rounds: our sync of all refs, and a fetch and a push of one ref that has as much to carry."""
+    acts = [toucher(machine.world.store) for machine in (one, other)]
+    ours, beside = [], []
+    for number in range(ROUNDS):
+        for act in acts:
+            for _ in range(CHANGED):
+                act()
+        other.sync()
+        ours.append(_timed(lambda: one.sync()))
+        for act in acts:
+            for _ in range(CHANGED):
+                act()
+        other.sync()
+        beside.append(_timed(partial(_fetch_and_push, one, number)))
+        one.sync()
+    return at_most("sync, 10 of 10,000 changed on both sides / fetch + push of one ref", min(ours), min(beside), 1.5)
+
+
+def _fetch_and_push(one: Machine, number: int) -> None:
+    _git(one.folder, "fetch", "-q", "origin", f"+refs/codestrator/state:refs/bench/{number}")
+    _git(one.folder, "push", "-q", "origin", f"refs/codestrator/state:refs/bench/{number}")
+
+
+def _nothing_to_do(one: Machine) -> Row:
+    one.sync()
+    ours, beside = [], []
+    for _ in range(ROUNDS * 2):
+        ours.append(_timed(lambda: one.sync()))
+        beside.append(_timed(lambda: _git(one.folder, "ls-remote", "origin")))
+    return at_most("sync, nothing to do / git ls-remote", min(ours), min(beside), 1.2)
+
+
+def _timed(act: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    act()
+    return (time.perf_counter() - begun) * 1000
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
