@@ -74,6 +74,16 @@ def test_only_the_checks_that_were_asked_for_are_made(sick: Ward) -> None:
     assert refused.value.details["expected"] == list(BY_ID)
 
 
+def test_of_many_findings_some_are_named_and_all_of_them_when_that_check_is_asked_for(sick: Ward) -> None:
+    store = store_of(sick.repo)
+    put(store, *[task(str(number), session_id=sick.session) for number in range(30)])
+    store.close()
+    told = sick.items("references")
+    assert len(told) == 21 and told[-1]["finding"] == "10 more name what is not there"
+    assert told[-1]["fix"] == "git codestrator doctor --checks references"
+    assert len(sick.items("references", checks=["references"])) == 30
+
+
 def test_a_child_may_not_call_it(sick: Ward) -> None:
     with sick.root() as root:
         child = crew.child(lambda *given, **seat: Actor(sick.repo, kind=given[0], clock=sick.clock, **seat), root)
@@ -174,6 +184,12 @@ def test_a_lost_place_says_so_and_its_branch_stays(sick: Ward) -> None:
         worktree = world.store.read().require(Worktree, sick.worktree)
         assert worktree.places[world.settings.machine].status == "lost" and worktree.status == "active"
     assert sick.git("rev-parse", str(worktree.branch)) == sick.approved
+    with sick.root() as root:
+        listed = {one["worktree"]["id"]: one["worktree"]["status"] for one in root("worktree.list")["items"]}
+        assert listed[sick.worktree] == "lost"
+        into = root("rescue.restore", snapshot_id=sick.snapshot)
+    assert (sick.repo / into["path"] / "new.txt").read_text(encoding="utf-8") == "half\n"
+    assert sick.items("worktrees") == []
 
 
 def test_a_lease_that_was_taken_back_can_be_had_by_the_next(sick: Ward, actor: Callable[..., Actor]) -> None:

@@ -8,7 +8,7 @@ from msgspec import Meta
 from codestrator.calls import Flow
 from codestrator.errors import CodestratorError, InvalidParams
 from codestrator.methods.doctor.checks import BY_ID, CHECKS, Check
-from codestrator.methods.doctor.look import Item, Look, error
+from codestrator.methods.doctor.look import ASKED, NAMED, Item, Look, error
 from codestrator.params import Params, Short
 from codestrator.store.soundness import REFS
 
@@ -47,7 +47,7 @@ class _Examination:
     """One call: the checks one after another, each with its repairs, so that the next one sees what they did."""
 
     def __init__(self, flow: Flow, want: Examine) -> None:
-        self.look = Look(flow)
+        self.look = Look(flow, ASKED if want.checks else NAMED)
         self._want = want
         self._op = flow.op
         self._backup: str | None = None

@@ -8,7 +8,7 @@ import msgspec
 
 from codestrator import ids
 from codestrator.errors import SchemaNewer, UnreadableState
-from codestrator.methods.doctor.look import NAMED, Found, Item, Look, error, mendable, ok, some, warning
+from codestrator.methods.doctor.look import Found, Item, Look, error, mendable, ok, some, warning
 from codestrator.methods.recording import note_of
 from codestrator.records import KINDS, Checkpoint
 from codestrator.store.documents import Damage, canonical
@@ -33,10 +33,12 @@ SECRETS = {
 def documents(look: Look) -> Found:
     """Every document can be read; one that cannot is left, with the command that shows its last good version."""
     broken = [one for one in look.damaged if isinstance(one, UnreadableState)]
-    for one in broken[:NAMED]:
+    for one in broken[: look.named]:
         yield _damaged(look, one)
-    if len(broken) > NAMED:
-        yield error(f"{len(broken) - NAMED} more documents cannot be read", "", "git codestrator doctor --json")
+    if len(broken) > look.named:
+        yield error(
+            f"{len(broken) - look.named} more documents cannot be read", "", "git codestrator doctor --checks documents"
+        )
     if not broken:
         counts = [sum(1 for _ in look.sound.documents(ref)) for ref in REFS]
         yield ok(f"{counts[0]} documents in the state, {counts[1]} in the lock book")
@@ -50,7 +52,7 @@ def schema(look: Look) -> Found:
     if newer or not look.readable:
         return
     newer = [one for one in look.damaged if isinstance(one, SchemaNewer)]
-    for one in newer[:NAMED]:
+    for one in newer[: look.named]:
         path = look.sound.path(one.details["ref"], _name(one)[1])
         yield error(one.message, "it cannot be read until a newer codestrator is installed", _show(one, path))
     if not newer:
@@ -96,7 +98,7 @@ def notes(look: Look) -> Found:
         )
         return
     broken = [commit for commit, lines in found.items() if not all(_is_line(one) for one in lines)]
-    for commit in broken[:NAMED]:
+    for commit in broken[: look.named]:
         call = f"git notes --ref=codestrator show {commit}"
         yield warning(
             f"the note of '{commit}' has a line that begins like ours and is no JSON", "it is passed over", call
@@ -142,14 +144,16 @@ def references(look: Look) -> Found:
     for one in look.sound.documents(REFS[0]):
         for field, gone in _dangling(one.kind, one.raw, known):
             found += 1
-            if found <= NAMED:
+            if found <= look.named:
                 yield warning(
                     f"'{one.id}' names '{gone}' as its {field}, which is not there",
                     "what depends on it is left out",
                     _shown(REFS[0], one.path),
                 )
-    if found > NAMED:
-        yield warning(f"{found - NAMED} more name what is not there", "", "git codestrator doctor --json")
+    if found > look.named:
+        yield warning(
+            f"{found - look.named} more name what is not there", "", "git codestrator doctor --checks references"
+        )
     if not found:
         yield ok(f"{len(known)} documents name only what is there")
 
@@ -177,13 +181,17 @@ def secrets(look: Look) -> Found:
         names = [name for name, shape in SECRETS.items() if shape.search(one.raw)]
         if names:
             found += 1
-        if names and found <= NAMED:
+        if names and found <= look.named:
             yield warning(
                 f"'{one.id}' holds what looks like {some(names)}",
                 "everybody who gets the state gets it, and its history keeps it: have it withdrawn where it was issued",
                 f"git log --oneline {REFS[0]} -- {shlex.quote(one.path)}",
             )
-    if found > NAMED:
-        yield warning(f"{found - NAMED} more documents hold what looks like a key", "", "git codestrator doctor --json")
+    if found > look.named:
+        yield warning(
+            f"{found - look.named} more documents hold what looks like a key",
+            "",
+            "git codestrator doctor --checks secrets",
+        )
     if not found:
         yield ok("no text looks like a key")

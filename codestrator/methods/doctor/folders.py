@@ -10,7 +10,7 @@ from codestrator.calls import Tx
 from codestrator.clock import parse, rfc3339
 from codestrator.errors import SchemaNewer, UnreadableState
 from codestrator.methods import placing, rescue
-from codestrator.methods.doctor.look import NAMED, Found, Item, Look, error, mendable, ok, warning
+from codestrator.methods.doctor.look import Found, Item, Look, error, mendable, ok, warning
 from codestrator.methods.places import path_of
 from codestrator.records import Rescue, Worktree
 
@@ -106,7 +106,7 @@ def snapshots(look: Look) -> Found:
     items = [*(_of_document(look, ref, one, kept.get(ref)) for ref, one in sorted(known.items()))]
     items += [_of_ref(look, ref, kept[ref]) for ref in sorted(kept.keys() - known.keys())]
     found = [one for one in items if one is not None]
-    yield from found[:NAMED]
+    yield from found[: look.named]
     total = sum(one.bytes for one in known.values())
     if len(known) > MANY_SNAPSHOTS:
         said = f"{len(known)} snapshots with {total} bytes"

@@ -10,7 +10,7 @@ from codestrator.store.soundness import REFS, Soundness
 
 Severity = Literal["ok", "warning", "error"]
 FIX = "git codestrator doctor --fix"
-NAMED = 20  # so many of one sort are told one by one
+NAMED, ASKED = 20, 1000  # so many of one sort are told one by one: in passing, and where that check was asked for
 
 
 class Item(NamedTuple):
@@ -29,7 +29,8 @@ Found = Iterator[Item]
 class Look:
     """One repository as the checks see it; nothing is read of it before a check asks."""
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, named: int = NAMED) -> None:
+        self.named = named
         self.flow = flow
         self.world = flow.world
         self.settings = flow.settings
@@ -74,6 +75,11 @@ def error(finding: str, consequence: str, fix: str) -> Item:
 def mendable(severity: Severity, finding: str, consequence: str, repair: Callable[[], bool]) -> Item:
     """What `fix` repairs; the repair says whether it did."""
     return Item(severity, finding, consequence, FIX, repair)
+
+
+def more(severity: Severity, finding: str, check: str) -> Item:
+    """What is not named one by one, and the call that names it."""
+    return Item(severity, finding, fix=f"git codestrator doctor --checks {check}")
 
 
 def some(items: list[str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from codestrator.errors import SchemaNewer
-from codestrator.methods.doctor.look import NAMED, Found, Item, Look, error, mendable, ok, some, warning
+from codestrator.methods.doctor.look import Found, Item, Look, error, mendable, ok, some, warning
 from codestrator.store.soundness import REFS
 
 YOUNG_SECONDS = 60  # a program of the user may take so long, before its lock file is worth a word
@@ -124,7 +124,7 @@ def journal(look: Look) -> Found:
     """The history of state and lock book is whole."""
     lost = {ref: look.sound.breaks(ref) for ref in REFS}
     for ref, commits in lost.items():
-        for commit in commits[:NAMED]:
+        for commit in commits[: look.named]:
             yield error(
                 f"commit '{commit}' of '{ref}' is missing or damaged",
                 "the journal ends there; what the state says now is not touched by it",
