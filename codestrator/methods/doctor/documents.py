@@ -8,7 +8,7 @@ import msgspec
 
 from codestrator import ids
 from codestrator.errors import SchemaNewer, UnreadableState
-from codestrator.methods.doctor.look import Found, Item, Look, error, mendable, ok, some, warning
+from codestrator.methods.doctor.look import Found, Item, Look, error, mendable, more, ok, some, warning
 from codestrator.methods.recording import note_of
 from codestrator.records import KINDS, Checkpoint
 from codestrator.store.documents import Damage, canonical
@@ -36,9 +36,7 @@ def documents(look: Look) -> Found:
     for one in broken[: look.named]:
         yield _damaged(look, one)
     if len(broken) > look.named:
-        yield error(
-            f"{len(broken) - look.named} more documents cannot be read", "", "git codestrator doctor --checks documents"
-        )
+        yield more("error", f"{len(broken) - look.named} more documents cannot be read", "documents")
     if not broken:
         counts = [sum(1 for _ in look.sound.documents(ref)) for ref in REFS]
         yield ok(f"{counts[0]} documents in the state, {counts[1]} in the lock book")
@@ -151,9 +149,7 @@ def references(look: Look) -> Found:
                     _shown(REFS[0], one.path),
                 )
     if found > look.named:
-        yield warning(
-            f"{found - look.named} more name what is not there", "", "git codestrator doctor --checks references"
-        )
+        yield more("warning", f"{found - look.named} more name what is not there", "references")
     if not found:
         yield ok(f"{len(known)} documents name only what is there")
 

@@ -106,7 +106,8 @@ def snapshots(look: Look) -> Found:
     items = [*(_of_document(look, ref, one, kept.get(ref)) for ref, one in sorted(known.items()))]
     items += [_of_ref(look, ref, kept[ref]) for ref in sorted(kept.keys() - known.keys())]
     found = [one for one in items if one is not None]
-    yield from found[: look.named]
+    yield from (one for one in found if one.repair)
+    yield from [one for one in found if one.repair is None][: look.named]
     total = sum(one.bytes for one in known.values())
     if len(known) > MANY_SNAPSHOTS:
         said = f"{len(known)} snapshots with {total} bytes"
