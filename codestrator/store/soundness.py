@@ -101,15 +101,14 @@ class Soundness:
         self._store.refs.move([Move(ref, None, commit)])
 
     def put_back(self, ref: str, commit: str) -> bool:
-        """Point a broken or vanished ref to that commit; False where it is sound by now, `Busy` where it is locked."""
+        """Point a broken or vanished ref to that commit, unless it is sound by now; `Busy` where it is locked."""
         with self._store.gate():
-            if self.broken(ref) is None:
-                return False
-            try:
-                self._store.refs.put_back(ref, commit)
-            except Contention:
-                raise Busy(f"'{ref}' is locked by another program, expected to put it back", ref=ref) from None
-        return True
+            if self.broken(ref) is not None:
+                try:
+                    self._store.refs.put_back(ref, commit)
+                except Contention:
+                    raise Busy(f"'{ref}' is locked by another program, expected to put it back", ref=ref) from None
+            return self.broken(ref) is None
 
     def breaks(self, ref: str) -> list[str]:
         """The commits of the ref's history that are missing or damaged."""

@@ -13,6 +13,7 @@ import pytest
 from tests.actors import Actor
 from tests.conftest import git
 from tests.edges.shell import Run, refused, result
+from tests.methods.damages import aged
 from tests.store.kit import STATE, path_of, plant
 
 
@@ -72,6 +73,19 @@ def test_it_answers_in_a_worktree_whose_session_cannot_be_read(run: Run, repo: P
     git("update-ref", "-d", STATE, at=repo)
     assert run("doctor", at=worked.path, CODESTRATOR_SESSION_ID=worked.session).returncode == 7
     assert run("doctor", "--session", worked.session, "--fix", at=worked.path).returncode == 0
+
+
+def test_two_at_once_are_no_hindrance_to_each_other(run: Run, repo: Path, worked: Actor) -> None:
+    tip = git("rev-parse", STATE, at=repo)
+    git("update-ref", "-d", STATE, at=repo)
+    git("update-ref", "-d", "refs/notes/codestrator", at=repo)
+    aged(repo / ".git" / "refs" / "codestrator" / "locks.lock")
+    program = [sys.executable, "-m", "codestrator", "doctor", "--fix"]
+    crowd = [subprocess.Popen(program, cwd=repo, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [one.communicate(timeout=60)[0] for one in crowd]
+    assert [one.returncode for one in crowd] == [0, 0, 0], said
+    assert git("rev-parse", STATE, at=repo) == tip
+    assert result(run("doctor", "--json"))["healthy"]
 
 
 def test_the_method_is_a_command_too(run: Run, repo: Path, worked: Actor) -> None:

@@ -208,7 +208,7 @@ def a_lease_outlived_its_session(ward: Ward) -> None:
     change(ward, Session, ward.session, status="closed")
 
 
-@damage("leases", "warning", "its session is alive")
+@damage("leases", "warning", "its session may be alive")
 def a_lease_has_lapsed_and_its_session_lives(ward: Ward) -> None:
     assert isinstance(ward.clock, SteeredClock)
     ward.clock.advance(7200)

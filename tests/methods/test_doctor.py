@@ -11,8 +11,9 @@ import pytest
 
 from codestrator import registry
 from codestrator.calls import Seat
-from codestrator.errors import Forbidden, InvalidParams
+from codestrator.errors import Forbidden, InvalidParams, UnreadableState
 from codestrator.methods.doctor.checks import BY_ID, CHECKS
+from codestrator.methods.doctor.documents import SECRETS
 from codestrator.records import Lease, Rescue, Task, Worktree
 from tests.actors import Actor, SteeredClock
 from tests.methods import crew, damages
@@ -225,7 +226,40 @@ def test_the_key_itself_is_never_shown(sick: Ward) -> None:
     assert sick.case in str([one for one in found["items"] if one["id"] == "secrets"])
 
 
+KEYS = {
+    "a private key": "-----BEGIN OPENSSH PRIVATE " + "KEY-----",
+    "an AWS access key": "AKIA" + "Q" * 16,
+    "a GitHub token": "ghp" + "_" + "a1B2" * 9,
+    "a GitLab token": "glpat" + "-" + "a1B2c" * 4,
+    "an OpenAI or Anthropic key": "sk-" + "ant-api03-" + "a1B2" * 10,
+    "a Slack token": "xoxb" + "-123456789012-abcdef",
+    "a Google API key": "AIza" + "a1B2c" * 7,
+    "an npm token": "npm" + "_" + "a1B2" * 9,
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_key_is_known_by_its_shape(name: str) -> None:
+    assert [one for one, shape in SECRETS.items() if shape.search(f'"say {KEYS[name]}"'.encode())] == [name]
+
+
+def test_what_is_no_key_is_not_taken_for_one() -> None:
+    words = (
+        f"sk-learn, task-{'ab' * 20}, {'0f' * 20}, AKIA, ghp_, glpat-, risk-{'a-' * 30}, -----BEGIN CERTIFICATE-----"
+    )
+    assert [one for one, shape in SECRETS.items() if shape.search(words.encode())] == []
+
+
 # What could stop it.
+
+
+def test_an_agent_can_call_it_where_nothing_else_answers(sick: Ward) -> None:
+    sick.remove(STATE)
+    with opened(sick.repo, sick.clock) as world:
+        with pytest.raises(UnreadableState):
+            registry.call(world, Seat("root"), "task.list", {})
+        assert registry.call(world, Seat("root"), "doctor.check", {"fix": True})["healthy"]
+        assert registry.call(world, Seat("root"), "task.list", {})["count"]
 
 
 def test_without_any_program_the_checks_that_need_none_are_made(

@@ -23,7 +23,7 @@ def lapsed(look: Look) -> Found:
             )
         else:
             yield warning(
-                f"lease {name} has lapsed, and its session is alive",
+                f"lease {name} has lapsed, and its session may be alive",
                 "whoever asks next gets it; its holder may still renew it",
                 "git codestrator lock list",
             )

@@ -56,7 +56,7 @@ def locks(look: Look) -> Found:
         if ref.startswith(PATHS) and age >= 2:
             stale += 1
             yield mendable(
-                "error", f"'{name}' was left {age:.0f} s ago", "the ref cannot be moved", _breaker(look, ref)
+                "error", f"'{name}' was left {age:.0f} s ago", "the ref cannot be moved", _breaker(look, ref, place)
             )
         elif not ref.startswith(PATHS) and age >= YOUNG_SECONDS:
             stale += 1
@@ -77,13 +77,13 @@ def _lock_files(common: Path) -> Iterator[Path]:
     yield from sorted((common / "worktrees").glob("*/*.lock"))
 
 
-def _breaker(look: Look, ref: str) -> Callable[[], bool]:
-    """Put it aside: with the gate held, the same file on two looks."""
+def _breaker(look: Look, ref: str, place: Path) -> Callable[[], bool]:
+    """Put it aside: with the gate held, the same file on two looks; true too where somebody else has done it."""
 
     def put_aside() -> bool:
         refs = look.flow.store.refs
         with look.world.gate() as held:
-            return held and (refs.break_stale(ref) or bool(refs.break_stale(ref)))
+            return held and (refs.break_stale(ref) or refs.break_stale(ref) or not place.exists())
 
     return put_aside
 
