@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from codestrator import __version__, table
-from codestrator.edges import derived, doctor
+from codestrator.edges import derived, doctor, setup
 from codestrator.edges.context import Context
 from codestrator.edges.resume import Resume
 from codestrator.errors import EXIT_STATUS, CodestratorError, InvalidParams
@@ -176,6 +176,7 @@ def brief(context: Context, tokens: int | None) -> None:
 
 VERBS["resume"] = Resume(answer)
 VERBS["doctor"] = doctor.Doctor(answer)
+VERBS.update(setup.commands(_out))
 
 
 @verb(

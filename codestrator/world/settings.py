@@ -22,6 +22,7 @@ PREFIX = "refs/codestrator/"
 BYTES = 50 * 1024 * 1024
 _UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
 _PREFIX = re.compile(r"refs/[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?")
+_OTHERS = ("refs/heads/", "refs/tags/", "refs/remotes/", "refs/notes/")
 _NUMBER = re.compile(r"(\d{1,15})([kmgKMG]?)")
 
 
@@ -42,6 +43,7 @@ class LocalSettings(Struct, kw_only=True):
     wrong: tuple[InvalidParams, ...] = ()
     ref_prefix: str = PREFIX
     sync_timeout: int = 10
+    hook_timeout: int = 5
 
 
 def read_settings(
@@ -75,6 +77,7 @@ def read_settings(
         guide_root=config("codestrator.guideRoot"),
         ref_prefix=read(lambda: _prefix(config("codestrator.refPrefix") or PREFIX), lambda: PREFIX),
         sync_timeout=read(lambda: _number(config, "syncTimeout", 10, 1, 50), lambda: 10),
+        hook_timeout=read(lambda: _number(config, "hookTimeout", 5, 1, 20), lambda: 5),
     )
     found.wrong = tuple(wrong)
     return found
@@ -105,10 +108,11 @@ def _root(config: Callable[[str], str | None]) -> str:
 
 
 def _prefix(found: str) -> str:
-    """Where a remote keeps our refs: a folder of refs, spelled as git wants it."""
-    if not _PREFIX.fullmatch(found) or ".." in found:
+    """Where a remote keeps our refs: a folder of refs, spelled as git wants it; never all of its branches or tags."""
+    whole = found if found.endswith("/") else f"{found}/"
+    if not _PREFIX.fullmatch(found) or ".." in found or whole in _OTHERS:
         raise _refuse("refPrefix", found, "a folder of refs such as refs/heads/codestrator/")
-    return found if found.endswith("/") else f"{found}/"
+    return whole
 
 
 def _machine(files: PrivateFiles) -> str:

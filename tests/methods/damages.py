@@ -14,6 +14,7 @@ import msgspec
 from codestrator import ids
 from codestrator.methods import intents
 from codestrator.records import Fence, Land, Machine, Place, Session, Task, Worktree
+from codestrator.world.hooks import shipped
 from tests.actors import SteeredClock
 from tests.conftest import git
 from tests.methods import crew
@@ -401,11 +402,12 @@ def there_are_too_many_loose_objects(ward: Ward) -> None:
     ward.git("config", "gc.auto", "1")
 
 
-@damage("hooks", "warning", "missing")
-def one_of_our_hooks_was_removed(ward: Ward) -> None:
+@damage("hooks", "warning", "some of our git hooks are there")
+def all_but_one_of_our_hooks_were_removed(ward: Ward) -> None:
     place = ward.git_dir / "hooks" / "pre-push"
     place.parent.mkdir(exist_ok=True)
-    place.write_text("#!/bin/sh\n# codestrator\n", encoding="ascii")
+    place.write_bytes(shipped("pre-push"))
+    place.chmod(0o755)
 
 
 @damage("program", "warning", "has 99.0")

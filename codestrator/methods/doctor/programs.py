@@ -2,12 +2,11 @@
 
 import re
 import shlex
-from pathlib import Path
 
 from codestrator import __version__
 from codestrator.errors import CodestratorError
 from codestrator.methods.doctor.look import Found, Look, error, ok, some, warning
-from codestrator.methods.system import GIT_NEEDED, HOOKS, INSTALL_HINT
+from codestrator.methods.system import GIT_NEEDED, INSTALL_HINT
 from codestrator.records import Machine
 
 # Where each finding about Codex can be looked at.
@@ -70,27 +69,13 @@ def codex(look: Look) -> Found:
 
 
 def hooks(look: Look) -> Found:
-    """Ours are all there or none; those of the user are named."""
-    folder = hooks_folder(look)
-    ours, foreign = ours_and_others(folder)
-    beside = f"; your own: {', '.join(foreign)}" if foreign else ""
-    if ours and len(ours) < len(HOOKS):
-        missing = ", ".join(name for name in HOOKS if name not in ours)
+    """Our git hooks are all there, or none of them."""
+    state = look.world.hooks.state()
+    if state == "partial":
         yield warning(
-            f"hooks of ours: {', '.join(ours)}, missing: {missing}{beside}",
+            "some of our git hooks are there, and some are not",
             "what git does is noticed in part only; no method depends on it",
-            f"ls -l {shlex.quote(str(folder))}",
+            "git codestrator init --dry-run",
         )
     else:
-        yield ok(f"hooks of ours: {'all' if ours else 'none'}{beside}")
-
-
-def hooks_folder(look: Look) -> Path:
-    return look.world.repo / look.world.git.run("rev-parse", "--git-path", "hooks", hooks=True)
-
-
-def ours_and_others(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of the hooks that carry our mark, and of those at the same places that do not."""
-    there = {name: (folder / name).read_bytes() for name in HOOKS if (folder / name).is_file()}
-    ours = [name for name, content in there.items() if b"codestrator" in content]
-    return ours, [name for name in there if name not in ours]
+        yield ok(f"git hooks of ours: {state}")
