@@ -123,6 +123,7 @@ class Sync:
         self._names = [name for name in ORDER if name in names]
         self._items = {REFS[name]: Item(REFS[name]) for name in ("state", "locks", "notes") if name in names}
         self._snapshots = Item(shared_rescue.ALL)
+        self._unanswered = False
 
     def shown(self) -> list[dict[str, Any]]:
         items = [*self._items.values(), *([self._snapshots] if self._rescue else [])]
@@ -162,7 +163,9 @@ class Sync:
                 pending = self._round(pending, there)
             except Offline as error:
                 self._offline(pending, error, first=rounds == 1)
-                break
+                pending = []
+        for ref in pending:
+            self._say(ref, "refused", f"others were first in each of {rounds} rounds; run it again")
         self._remember()
         return rounds
 
@@ -198,6 +201,9 @@ class Sync:
         self._fetch(pending, there)
         steps = {ref: step for ref in pending if (step := self._judged(ref, there.get(ref)))}
         pushes = [Push(ref, step.commit, step.seen) for ref, step in steps.items() if step.sends]
+        for ref, step in steps.items():
+            if step.sends and step.adopt:
+                self._hold(ref, step.commit)
         found = self._pushed(pushes) if pushes else {}
         return [ref for ref, step in steps.items() if self._settled(ref, step, found.get(ref))]
 
@@ -248,6 +254,11 @@ class Sync:
             return Step("fetched", seen, seen, False, True)
         return Step("merged", joined.commit, seen, self._pushes, True)
 
+    def _hold(self, ref: str, commit: str) -> None:
+        """Keep a ref on what is not local yet: a push may take seconds, and `git gc --prune=now` none."""
+        place = tracking(self._remote, f"refs/codestrator/pushing/{ref.rpartition('/')[2]}")
+        self._flow.store.adopt(Move(place, self._flow.store.refs.read(place), commit))
+
     def _pushed(self, pushes: Sequence[Push]) -> dict[str, Pushed]:
         """What became of each; an answer that got lost is settled by reading the refs there."""
         remotes = self._flow.world.remotes
@@ -256,7 +267,11 @@ class Sync:
         except Offline:
             there = self._listed()
             done, lost = Pushed("done"), Pushed("lost")
-            return {one.ref: done if self._has(there.get(one.ref), one.new) else lost for one in pushes}
+            found = {one.ref: done if self._has(there.get(one.ref), one.new) else lost for one in pushes}
+            if self._unanswered and done not in found.values():
+                raise  # it lets itself be read, but twice it took nothing
+            self._unanswered = True
+            return found
 
     def _has(self, there: str | None, new: str) -> bool:
         return there is not None and is_ancestor(self._flow.store, new, there)
