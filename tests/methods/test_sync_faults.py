@@ -1,7 +1,6 @@
 """What hosts, networks, strangers and the user's own git do to a sync: nothing is lost, and it goes on."""
 
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -9,9 +8,9 @@ from codestrator.clock import Clock
 from codestrator.errors import Offline
 from codestrator.records import Task
 from tests.actors import SteeredClock, unchanged
-from tests.conftest import ended, git
+from tests.conftest import ended
 from tests.http_host import LOOK, PUSH, Fault, HttpHost
-from tests.machines import LOCKS, NOTES, STATE, Held, Joins, Machine, in_step, stranger, told
+from tests.machines import STATE, Held, Joins, Machine, in_step, told
 from tests.remotes import Serve
 from tests.world.desk import until
 
@@ -100,57 +99,6 @@ def test_a_host_that_says_nothing_is_offline_after_the_time_given(serve: Serve, 
     assert refused.value.details["after_seconds"] == 1
     host.heal()
     alike(one)
-
-
-def test_who_pushes_with_mirror_takes_our_refs_away_and_nothing_is_lost(
-    serve: Serve, machine: Joins, tmp_path: Path
-) -> None:
-    host = serve()
-    one, two = machine(host), machine(host)
-    for each in (one, two):
-        each.epic(f"{each.id}'s")
-        draft(each, each.id)
-    in_step(one, two)
-    one.epic("Later")
-    one.sync()
-    git("clone", "-q", host.url, "theirs", at=tmp_path)
-    git("push", "-q", "--mirror", "origin", at=tmp_path / "theirs")
-    assert not [ref for ref in host.refs() if "codestrator" in ref]
-    found = two.sync()
-    assert found[STATE] == found[NOTES] == found[LOCKS] == "republished"
-    alike(one, two)
-    assert two.titles() == {f"{one.id}'s", f"{two.id}'s", "Later"}
-    assert len([ref for ref in host.refs() if ref.startswith("refs/codestrator/rescue/")]) == 2
-
-
-@pytest.mark.parametrize("what", ["another history", "a blob", "a tag", "a branch of the user"])
-def test_what_is_no_state_of_ours_moves_nothing_here_and_stops_no_other_ref(
-    serve: Serve, machine: Joins, tmp_path: Path, what: str
-) -> None:
-    host = serve()
-    one = machine(host)
-    one.epic("Mine")
-    one.sync()
-    theirs = stranger(host, tmp_path / "theirs")
-    git("commit", "-q", "--allow-empty", "-m", "theirs", at=theirs)
-    git("tag", "-a", "-m", "x", "named", at=theirs)
-    made = {
-        "another history": lambda: git("commit-tree", "-m", "x", "HEAD^{tree}", at=theirs),
-        "a blob": lambda: git("rev-parse", "HEAD:README.md", at=theirs),
-        "a tag": lambda: git("rev-parse", "named", at=theirs),
-        "a branch of the user": lambda: git("rev-parse", "HEAD", at=theirs),
-    }[what]()
-    git("push", "-q", "--force", "origin", f"{made}:{STATE}", at=theirs)
-    draft(one, "half done")
-    here = one.tip(STATE)
-    answer = one("sync.run")
-    state = answer["items"][0]
-    assert state["ref"] == STATE and state["detail"]
-    assert state["verdict"] in ("diverged", "refused", "rewritten")
-    assert one.titles() == {"Mine"}
-    assert one.tip(STATE) == here or what in ("another history", "a branch of the user")
-    assert host.refs()[NOTES] == one.tip(NOTES)
-    assert one.world.store.read().damaged == ()
 
 
 def test_a_machine_that_wrote_while_its_sync_was_pushing_goes_one_more_round(serve: Serve, machine: Joins) -> None:
