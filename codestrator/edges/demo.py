@@ -18,13 +18,13 @@ from mcp import Client, StdioServerParameters
 from rich.console import Console
 from rich.markup import escape
 
-from codestrator.edges import demo_children, demo_landing
+from codestrator.edges import demo_children, demo_landing, demo_travel
 from codestrator.errors import External
 from codestrator.world import open_world
 
 TOOL = "orchestrator.call"
 CALL_SECONDS = 60
-COLOURS = {"alice": "cyan", "bob": "magenta", "git": "yellow"}
+COLOURS = {"alice": "cyan", "bob": "magenta", "carol": "green", "git": "yellow"}
 
 
 def run(*, keep: bool = False, source: Path | None = None, console: Console | None = None) -> Path | None:
@@ -198,6 +198,7 @@ class Stage:
             await demo_children.play(self, alice)
             await self.merge(alice)
             await demo_landing.play(self, alice, bob, (first, second))
+            await demo_travel.play(self, bob)
         finally:
             await asyncio.gather(alice.stop(), bob.stop())
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from codestrator.methods import overlap
+from codestrator.calls import Flow
+from codestrator.methods import liveness, overlap
 from codestrator.records import Lease
 
 if TYPE_CHECKING:
@@ -19,6 +20,15 @@ def arbitrated(picture: "Picture") -> list[Lease]:
         rivals = (one for one in kept if one.session_id != lease.session_id and overlap.overlaps(one, lease))
         (lost if next(rivals, None) else kept).append(lease)
     return [lease.but(state="lost", rev=picture.counter) for lease in lost]
+
+
+def note_first_sight(flow: Flow) -> None:
+    """From now on the leases that other machines hold are counted, each once."""
+    tx = flow.read()
+    for lease in tx.found(Lease, state="held"):
+        file = liveness.lease_file(lease)
+        if lease.machine != tx.machine and tx.live.beat(file) is None:
+            tx.live.renew(file, ttl_seconds=liveness.patience(lease))
 
 
 def _held(picture: "Picture") -> Iterator[Lease]:

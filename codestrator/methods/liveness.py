@@ -1,6 +1,7 @@
 """Alive or over: sessions, claims and leases, judged without trusting a wall clock while the machine is up."""
 
 from datetime import timedelta
+from math import ceil
 from typing import Literal, Protocol
 
 from codestrator.calls import Tx
@@ -54,12 +55,23 @@ def _age(tx: Tx, beat: Beat) -> float:
 
 
 def seconds_left(tx: Tx, hold: Held, *names: str) -> float:
-    """Until its time has passed, counted from its last renewal: its own, or the newest beat of the live files named."""
+    """Until its time has passed, counted from its last renewal: its own, or the newest beat of the live files named.
+
+    That of another machine counts from when it was first seen here: clocks of two machines are never compared.
+    """
+    if hold.machine != tx.machine:
+        beats = [beat for name in names if (beat := tx.live.beat(name))]
+        return max((beat.ttl_seconds - _age(tx, beat) for beat in beats), default=patience(hold))
     left = hold.ttl_seconds - _age(tx, Beat(hold.boot_id, hold.beat, hold.renewed_at))
     for beat in (tx.live.beat(name) for name in names):
         if beat is not None:
             left = max(left, (beat.ttl_seconds or hold.ttl_seconds) - _age(tx, beat))
     return left
+
+
+def patience(hold: Held) -> int:
+    """How many seconds a lease of another machine is honoured, from first sight: its renewals never leave there."""
+    return ceil(1.1 * hold.ttl_seconds)
 
 
 def _ended(tx: Tx, hold: Held) -> bool:
@@ -102,7 +114,8 @@ def lease_over(tx: Tx, lease: Lease) -> bool:
     if lease.state != "held" or _ended(tx, lease):
         return True
     # The book first: most leases have time left there, and a file is read for the others only.
-    lapsed = seconds_left(tx, lease) <= 0 and seconds_left(tx, lease, lease_file(lease)) <= 0
+    away = lease.machine != tx.machine
+    lapsed = (away or seconds_left(tx, lease) <= 0) and seconds_left(tx, lease, lease_file(lease)) <= 0
     return lapsed and not (lease.domain == "merge" and _reviewed(tx, lease))
 
 

@@ -102,6 +102,8 @@ def adopt(flow: Flow, remote: str, ref: str, old: str | None, new: str) -> str:
     """Move what is here; if it moved meanwhile, join that with what the other side has now. What is here then."""
     for _ in range(ADOPT_TRIES):
         if flow.store.adopt(Move(ref, old, new)):
+            if ref == LOCKS:
+                books.note_first_sight(flow)
             return new
         old = flow.store.refs.read(ref)
         new = joined_with(flow, remote, ref, old, new).commit
