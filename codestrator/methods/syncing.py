@@ -10,6 +10,7 @@ from codestrator.calls import Flow
 from codestrator.clock import rfc3339
 from codestrator.errors import NeedsPerson, Offline, UnreadableState
 from codestrator.methods import books, shared_rescue
+from codestrator.methods.fetching import bring
 from codestrator.ports import Move
 from codestrator.programs import Push, Pushed
 from codestrator.store.documents import LOCKS, STATE
@@ -194,14 +195,19 @@ class Sync:
         item = self._snapshots
         if found.refused:
             item.verdict, item.detail = "refused", found.refused
+        elif found.damaged:
+            item.verdict, item.detail = "diverged", found.damaged
         elif found.fetched or found.pushed:
             item.verdict = "fetched" if not found.pushed else "merged" if found.fetched else "pushed"
             item.detail = f"{found.fetched} fetched, {found.pushed} pushed"
 
     def _round(self, pending: Sequence[str], there: dict[str, str]) -> list[str]:
         """One look, fetch and push; the refs that have to be looked at again."""
-        self._fetch(pending, there)
-        steps = {ref: step for ref in pending if (step := self._judged(ref, there.get(ref)))}
+        damaged = self._fetch(pending, there)
+        for ref, reason in damaged.items():
+            self._say(ref, "diverged", reason)
+        readable = [ref for ref in pending if ref not in damaged]
+        steps = {ref: step for ref in readable if (step := self._judged(ref, there.get(ref)))}
         pushes = [Push(ref, step.commit, step.seen) for ref, step in steps.items() if step.sends]
         for ref, step in steps.items():
             if step.sends and step.adopt:
@@ -209,20 +215,21 @@ class Sync:
         found = self._pushed(pushes) if pushes else {}
         return [ref for ref, step in steps.items() if self._settled(ref, step, found.get(ref))]
 
-    def _fetch(self, pending: Sequence[str], there: dict[str, str]) -> None:
+    def _fetch(self, pending: Sequence[str], there: dict[str, str]) -> dict[str, str]:
+        """Bring what is new there; what is damaged, with the reason."""
         refs = self._flow.store.refs
         new = [ref for ref in pending if ref in there and there[ref] != refs.read(ref)]
         wanted = [
             (ref, tracking(self._remote, ref)) for ref in new if there[ref] != refs.read(tracking(self._remote, ref))
         ]
         before = {ref: refs.read(place) for ref, place in wanted}
-        if wanted:
-            self._flow.world.remotes.fetch(self._remote, wanted, seconds=self._left())
-        for ref, place in wanted:
+        damaged = bring(self._flow, self._remote, wanted, seconds=self._left())
+        for ref, place in (one for one in wanted if one[0] not in damaged):
             known, now = before[ref], refs.read(place)
             there[ref] = now or there[ref]
             if known and now and not is_ancestor(self._flow.store, known, now):
                 self._say(ref, "rewritten", f"the history there does not contain '{known[:12]}', which was seen before")
+        return damaged
 
     def _judged(self, ref: str, seen: str | None) -> Step | None:
         """What is to be done; None where nothing is, or nothing can be."""

@@ -144,7 +144,7 @@ class _Walk:
 
     def _tree(self, name: bytes, three: Three, folders: tuple[str, ...]) -> Entry | None:
         if len(folders) >= self._layout.depth or any(one.mode != TREE for one in three if one):
-            self._reject(name.decode("utf-8", "replace"), "is no document's place")
+            self._reject("/".join((*folders, name.decode("utf-8", "replace"))), "is no document's place")
             return three[1]
         below = (*folders, name.decode("utf-8", "replace"))
         base, ours, theirs = (self._objects.node(one.oid) if one else None for one in three)
