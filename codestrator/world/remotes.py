@@ -32,6 +32,9 @@ LOST = (
 )
 # Words of git for objects that it would not have in a repository.
 DAMAGED = ("fsck error", "index-pack failed", "invalid index-pack output", "unpack-objects", "necessary objects")
+# And for one of ours that another sync of this repository has moved meanwhile.
+IN_THE_WAY = "cannot lock ref"
+FETCH_TRIES = 10
 _LINE = re.compile(r"^([ +\-*!=])\t[^\t:]*:([^\t]+)\t(.*)$", re.MULTILINE)
 _LISTED = re.compile(r"^([0-9a-f]{40})\t(\S+)$", re.MULTILINE)
 
@@ -64,7 +67,10 @@ class GitRemotes:
 
     def fetch(self, remote: str, refs: Sequence[tuple[str, str]], *, seconds: float) -> None:
         specs = [f"+{self._there(ref)}:{place}" for ref, place in refs]
-        status, _, err = self._tried((*FETCH, "--", remote, *specs), remote, seconds)
+        for _ in range(FETCH_TRIES):
+            status, _, err = self._tried((*FETCH, "--", remote, *specs), remote, seconds)
+            if not (status and IN_THE_WAY in err):
+                break
         if status and any(one in err for one in DAMAGED):
             names = ", ".join(ref for ref, _ in refs[:3])
             raise UnreadableState(
