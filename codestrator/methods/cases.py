@@ -14,7 +14,7 @@ from codestrator.methods.recording import Called, Line, check_owner, note_of, pu
 from codestrator.methods.resuming import find_next
 from codestrator.methods.tasks import plan_steps, progress, shown_task, unfinished_dependencies
 from codestrator.params import CaseId, Json, Path, Short, Title
-from codestrator.records import ACTIVE, Session, Task, Thread
+from codestrator.records import ACTIVE, Hold, Session, Task, Thread
 
 __all__ = ["Called", "Contract", "Line", "begin", "check_owner", "claim", "find_next", "note_of", "publish"]
 __all__ += ["record_checkpoint"]
@@ -114,7 +114,7 @@ def claim(
         owner_thread_id=thread.id,
         begun_at=task.begun_at or tx.at,
         done_at=None,
-        claim=liveness.new_claim(tx, session.id, thread.id, fence, CLAIM_SECONDS),
+        claim=Hold(**liveness.granted(tx, session.id, thread.id, fence, CLAIM_SECONDS)),
         claim_fence=fence,
     )
     data = {"taken_over_from": former} if former else {"reopened": True} if reopen else None

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from math import ceil
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from codestrator.calls import Tx
 from codestrator.clock import parse, rfc3339
@@ -139,20 +139,21 @@ def until(tx: Tx, seconds: float) -> str:
     return rfc3339(tx.now.at + timedelta(seconds=seconds))
 
 
-def new_claim(tx: Tx, session_id: str, thread_id: str, fence: int, ttl_seconds: int) -> Hold:
-    return Hold(
-        session_id=session_id,
-        thread_id=thread_id,
-        machine=tx.machine,
-        fence=fence,
-        ttl_seconds=ttl_seconds,
-        granted_at=tx.at,
-        renewed_at=tx.at,
-        beat=tx.now.boot_ms,
-        boot_id=tx.now.boot_id,
-        nonce=mint_body(),
-        op=tx.op,
-    )
+def granted(tx: Tx, session_id: str, thread_id: str | None, fence: int, ttl_seconds: int) -> dict[str, Any]:
+    """What every claim and lease says of its grant, which is now and here."""
+    return {
+        "session_id": session_id,
+        "thread_id": thread_id,
+        "machine": tx.machine,
+        "fence": fence,
+        "ttl_seconds": ttl_seconds,
+        "granted_at": tx.at,
+        "renewed_at": tx.at,
+        "beat": tx.now.boot_ms,
+        "boot_id": tx.now.boot_id,
+        "nonce": mint_body(),
+        "op": tx.op,
+    }
 
 
 def renewed(tx: Tx, hold: Hold) -> Hold:

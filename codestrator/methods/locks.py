@@ -266,19 +266,9 @@ def _lease(tx: Tx, scope: Wish, session_id: str, thread_id: str, fence: int, ttl
     return Lease(
         id=tx.mint("lock"),
         domain="paths",
-        session_id=session_id,
-        thread_id=thread_id,
-        machine=tx.machine,
-        fence=fence,
-        ttl_seconds=ttl_seconds,
-        granted_at=tx.at,
-        renewed_at=tx.at,
-        beat=tx.now.boot_ms,
-        boot_id=tx.now.boot_id,
-        nonce=mint_body(),
-        op=tx.op,
         scope_type=scope.scope_type,
         scope_path=scope.scope_path,
+        **liveness.granted(tx, session_id, thread_id, fence, ttl_seconds),
     )
 
 

@@ -6,7 +6,6 @@ from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import CodestratorError, LockHeld, StaleFence, WrongState
-from codestrator.ids import mint_body
 from codestrator.methods import intents, leases, liveness, queue, reviews, stopping, waiting, who
 from codestrator.params import Params, SessionId, Title
 from codestrator.records import LAND_OPEN, Fence, Land, Lease, Thread
@@ -130,19 +129,9 @@ def _grant(tx: Tx, target: str, session_id: str, ttl_seconds: int, head: queue.S
         Lease(
             id=queue.lock_id(target),
             domain="merge",
-            session_id=session_id,
-            thread_id=tx.caller.thread_id,
-            machine=tx.machine,
-            fence=fence,
-            ttl_seconds=ttl_seconds,
-            granted_at=tx.at,
-            renewed_at=tx.at,
-            beat=tx.now.boot_ms,
-            boot_id=tx.now.boot_id,
-            nonce=mint_body(),
-            op=tx.op,
             target_branch=target,
             land_id=head.item.id if head and head.item.session_id == session_id else None,
+            **liveness.granted(tx, session_id, tx.caller.thread_id, fence, ttl_seconds),
         )
     )
 

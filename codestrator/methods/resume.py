@@ -6,7 +6,6 @@ from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import CodestratorError, Conflict, Forbidden, InvalidParams, WrongState
-from codestrator.ids import mint_body
 from codestrator.methods import intents, leases, liveness, places, pointing, removing, sessions, waiting, who
 from codestrator.methods.closing import with_ref
 from codestrator.methods.tasks import progress
@@ -17,6 +16,7 @@ from codestrator.records import (
     LAND_OPEN,
     THREAD_ENDED,
     Fence,
+    Hold,
     Intent,
     Land,
     Session,
@@ -195,19 +195,7 @@ def _transfer_leases(tx: Tx, mine: Session, target: Session) -> int:
     fence = waiting.fence_value(tx) + 1
     tx.put(Fence(id="fence", value=fence))
     for lease in held:
-        tx.put(
-            lease.but(
-                session_id=mine.id,
-                machine=tx.machine,
-                fence=fence,
-                granted_at=tx.at,
-                renewed_at=tx.at,
-                beat=tx.now.boot_ms,
-                boot_id=tx.now.boot_id,
-                nonce=mint_body(),
-                op=tx.op,
-            )
-        )
+        tx.put(lease.but(**liveness.granted(tx, mine.id, lease.thread_id, fence, lease.ttl_seconds)))
     return len(held)
 
 
@@ -220,7 +208,7 @@ def _transfer_cases(tx: Tx, mine: Session, target: Session) -> int:
         task = task.but(owner_session_id=mine.id)
         if task.claim and task.claim.session_id == target.id:
             fence, thread_id = task.claim_fence + 1, task.claim.thread_id or target.root_thread_id
-            claim = liveness.new_claim(tx, mine.id, thread_id, fence, task.claim.ttl_seconds)
+            claim = Hold(**liveness.granted(tx, mine.id, thread_id, fence, task.claim.ttl_seconds))
             task = task.but(claim=claim, claim_fence=fence)
             claims += 1
         tx.put(task)
