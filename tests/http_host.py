@@ -35,6 +35,7 @@ class HttpHost(FileHost):
         self._faults: list[tuple[Fault, str]] = []
         self._down = False
         self._guard = threading.Lock()
+        self._asks = threading.Condition(self._guard)
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -70,6 +71,11 @@ class HttpHost(FileHost):
         if self._server:
             self._server.let_go()
 
+    def wait_for_request(self, seconds: float = 0.05) -> None:
+        """Rest until somebody asks for something, or so long."""
+        with self._guard:
+            self._asks.wait(seconds)
+
     @property
     def pending(self) -> int:
         """How many faults were not met yet."""
@@ -78,6 +84,7 @@ class HttpHost(FileHost):
     def fault_for(self, address: str) -> Fault | None:
         with self._guard:
             self.asked.append(address)
+            self._asks.notify_all()
             if self._down:
                 return "cut"
             met = next((one for one in self._faults if one[1] in address), None)
