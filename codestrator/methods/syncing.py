@@ -189,7 +189,7 @@ class Sync:
 
     def _share_snapshots(self, there: dict[str, str]) -> None:
         ways = (self._fetches, self._pushes)
-        self._say_snapshots(shared_rescue.share(self._flow, self._remote, there, *ways, seconds=self._left()))
+        self._say_snapshots(shared_rescue.share(self._flow, self._remote, there, *ways, left=self._left))
 
     def _say_snapshots(self, found: shared_rescue.Shared) -> None:
         item = self._snapshots
@@ -223,7 +223,7 @@ class Sync:
             (ref, tracking(self._remote, ref)) for ref in new if there[ref] != refs.read(tracking(self._remote, ref))
         ]
         before = {ref: refs.read(place) for ref, place in wanted}
-        damaged = bring(self._flow, self._remote, wanted, seconds=self._left())
+        damaged = bring(self._flow, self._remote, wanted, left=self._left)
         for ref, place in (one for one in wanted if one[0] not in damaged):
             known, now = before[ref], refs.read(place)
             there[ref] = now or there[ref]

@@ -80,3 +80,23 @@ def test_a_host_that_is_gone_is_offline_and_nothing_moves(serve: Serve, machine:
     assert refused.value.details["remote"] == "origin" and refused.value.retryable
     (host.folder / "away").rename(host.hub)
     assert one.sync()[STATE] == "pushed"
+
+
+def test_a_password_that_is_known_is_used_and_a_wrong_one_asks_nobody(serve: Serve, machine: Joins) -> None:
+    host = serve("http", auth="ada:secret")
+    one = machine(host)
+    assert one.sync(timeout_seconds=300)[STATE] == "pushed"  # more than may be waited counts as the most
+    one.epic()
+    for url in (host.url.replace("secret", "guess"), host.url.replace("ada:secret@", "")):
+        one.git("remote", "set-url", "origin", url)
+        with unchanged(one), pytest.raises(Offline):
+            one("sync.run")
+    one.git("remote", "set-url", "origin", host.url)
+    assert one.sync()[STATE] == "pushed"
+
+
+@pytest.mark.parametrize("given", [0, -1, "5", 1.5])
+def test_a_time_that_is_none_is_refused(serve: Serve, machine: Joins, given: object) -> None:
+    one = machine(serve())
+    with unchanged(one), pytest.raises(InvalidParams):
+        one("sync.run", timeout_seconds=given)
