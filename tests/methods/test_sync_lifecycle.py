@@ -180,5 +180,5 @@ def ours(machine: Machine) -> dict[str, str]:
 
 TestSyncLifecycle = SyncLifecycle.TestCase
 TestSyncLifecycle.settings = settings(
-    max_examples=6, stateful_step_count=14, suppress_health_check=list(HealthCheck), deadline=None
+    max_examples=4, stateful_step_count=12, suppress_health_check=list(HealthCheck), deadline=None
 )

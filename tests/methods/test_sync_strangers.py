@@ -64,27 +64,42 @@ def test_a_hostile_document_is_named_and_the_rest_is_usable(
     serve: Serve, machine: Joins, tmp_path: Path, name: str
 ) -> None:
     host = serve()
-    one, two = machine(host), machine(host)
+    one = machine(host)
     epic = one.epic("Shop")
-    in_step(one, two)
+    one.sync()
     theirs = stranger(host, tmp_path / "theirs")
     path, content = hostile(name, raw_of(theirs, epic))
     plant(theirs, STATE, path, content)
     git("push", "-q", "origin", STATE, at=theirs)
-    two("task.update", task_id=epic, priority=5)
-    kept = two.epic("Mine")
-    told = item(two("sync.run"), STATE)
+    one("task.update", task_id=epic, priority=5)
+    kept = one.epic("Mine")
+    told = item(one("sync.run"), STATE)
     assert told["verdict"] == "merged"
-    named = [told.get("detail", ""), *(error.message for error in two.world.store.read().damaged)]
+    named = [told.get("detail", ""), *(error.message for error in one.world.store.read().damaged)]
     stem = "0/0/0" if name == "too deep" else path.rpartition("/")[2].removesuffix(".json")
     assert any(stem in words for words in named) is (name != "paths that lead out")
-    assert two.world.store.read().require(Task, epic).priority == 5
-    assert {row["id"] for row in two("task.list")["items"]} >= {epic, kept}
-    alike(one, two)
+    assert one.world.store.read().require(Task, epic).priority == 5
+    assert {row["id"] for row in one("task.list")["items"]} >= {epic, kept}
     later = one.epic("Later")
-    alike(one, two)
-    assert {epic, kept, later} <= {task.id for task in two.world.store.read().all(Task)}
+    alike(one)
+    assert host.refs()[STATE] == one.tip(STATE)
+    assert {epic, kept, later} <= {task.id for task in one.world.store.read().all(Task)}
     assert not list(tmp_path.rglob("pwned"))
+
+
+def test_what_was_left_out_reaches_no_other_machine(serve: Serve, machine: Joins, tmp_path: Path) -> None:
+    host = serve()
+    one, two = machine(host), machine(host)
+    epic = one.epic("Shop")
+    in_step(one, two)
+    theirs = stranger(host, tmp_path / "theirs")
+    plant(theirs, STATE, *hostile("broken JSON", raw_of(theirs, epic)))
+    plant(theirs, STATE, path_of(epic), b"not even this")
+    git("push", "-q", "origin", STATE, at=theirs)
+    assert item(one("sync.run"), STATE)["verdict"] == "merged"
+    assert "left out" not in str(two("sync.run"))
+    alike(one, two)
+    assert two.titles() == {"Shop"} and two.world.store.read().damaged == ()
 
 
 @pytest.mark.parametrize("mode", ["120000", "100755", "160000"], ids=["link", "program", "submodule"])
