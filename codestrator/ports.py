@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from codestrator.clock import Moment
-from codestrator.programs import Remotes, Runners, Tmux
+from codestrator.programs import Hooks, Pages, Remotes, Runners, Tmux
 
 
 class Beat(NamedTuple):
@@ -245,29 +245,6 @@ class Files(Protocol):
     def read(self, name: str) -> bytes | None: ...
 
 
-class Pages(Protocol):
-    """Files of the main worktree that are written for people to read; paths are relative to it."""
-
-    def check(self, path: str, mark: bytes) -> None:
-        """Refuse a place where a page would do harm; a page is a file that begins with `mark`.
-
-        `invalid_params`: behind a symbolic link, in another worktree or repository, a file of git's, no place for a
-        file. `wrong_state`: a tracked file with changes, or somebody's file that git does not know.
-        """
-        ...
-
-    def read(self, path: str) -> bytes | None:
-        """What is there; None where no file is, or only behind a symbolic link."""
-        ...
-
-    def write(self, path: str, content: bytes) -> None:
-        """Replace the file whole or not at all; what is made below `.codestrator/` stays out of `git status`.
-
-        One writer at a time: whoever calls this holds a lock.
-        """
-        ...
-
-
 class Notes(Protocol):
     """Checkpoint lines on commits; added in groups, shortly after the state that they repeat."""
 
@@ -278,6 +255,10 @@ class Notes(Protocol):
 
     def complete(self, lines: Iterable[tuple[str, Mapping[str, Any]]], upto: str) -> None:
         """Write those that are missing, and that notes are now whole up to that commit of the state."""
+        ...
+
+    def lines(self, commit: str) -> list[dict[str, Any]]:
+        """Our lines on a commit, those that still wait left out."""
         ...
 
     def flush(self) -> None:
@@ -298,7 +279,9 @@ class Settings(Protocol):
     durable: bool
     snapshot_max_bytes: int
     guide_root: str | None
-    sync_timeout: int
+    ref_prefix: str
+    sync_timeout: int  # seconds
+    hook_timeout: int  # seconds
 
 
 class World(Protocol):
@@ -323,6 +306,8 @@ class World(Protocol):
     def branches(self) -> Branches: ...
     @property
     def pages(self) -> Pages: ...
+    @property
+    def hooks(self) -> Hooks: ...
     @property
     def tmux(self) -> Tmux: ...
     @property

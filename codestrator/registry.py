@@ -102,6 +102,14 @@ def reconcile(world: World) -> None:
         import_module("codestrator.methods.reconciling").reconcile(_by_itself(world, "reconciliation"))
 
 
+def rewritten(world: World, pairs: Mapping[str, str]) -> int:
+    """What the hook does after an amend or a rebase: checkpoints and their notes follow the old commits to the new."""
+    if not world.store.initialised:
+        return 0
+    found: int = import_module("codestrator.methods.rewriting").follow(_by_itself(world, "rewrite"), pairs)
+    return found
+
+
 def _by_itself(world: World, what: str) -> Flow:
     seat = Seat("operator")
     return Flow(world, world.store, seats.describe(world, seat, None), seat, what, ids.mint("op"), "", "")

@@ -68,7 +68,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "libtmux": ("world/*",),
     "agents": ("runner/sdk.py", "runner/bridge.py"),
     "mcp": ("edges/server.py", "edges/demo.py", "runner/bridge.py"),
-    "click": ("edges/cli.py", "edges/derived.py", "edges/resume.py"),
+    "click": ("edges/cli.py", "edges/derived.py", "edges/resume.py", "edges/setup.py"),
     "rich": ("edges/screens.py", "edges/demo.py", "edges/demo_children.py"),
     # The demo is an agent's side of the story: a person who types git, and kills a process.
     "subprocess": ("world/*", "runner/*", "edges/demo.py", "edges/demo_worker.py"),

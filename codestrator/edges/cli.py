@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from codestrator import __version__, table
-from codestrator.edges import derived
+from codestrator.edges import derived, setup
 from codestrator.edges.context import Context
 from codestrator.edges.resume import Resume
 from codestrator.errors import EXIT_STATUS, CodestratorError, InvalidParams
@@ -173,6 +173,7 @@ def brief(context: Context, tokens: int | None) -> None:
 
 
 VERBS["resume"] = Resume(answer)
+VERBS.update(setup.commands(_out))
 
 
 @verb(

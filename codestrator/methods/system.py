@@ -17,7 +17,6 @@ from codestrator.records import Machine
 GIT_NEEDED = (2, 39)
 STATE_REF = "refs/codestrator/state"
 PACKAGE = Path(__file__).parent.parent
-HOOKS = ("post-commit", "post-merge", "pre-push", "post-checkout")
 ROLES = ("session-root", *table.ROLES)
 INSTALL_HINT = "Install tmux with the system's package manager (apt install tmux, brew install tmux), then call again."
 
@@ -57,7 +56,7 @@ def initialise(flow: Flow, want: Initialise) -> dict[str, Any]:
         "tmux_version": tmux[1] if tmux else None,
         "remote": flow.settings.remote,
         "authority": flow.settings.authority,
-        "hooks": _hooks(flow),
+        "hooks": flow.world.hooks.state(),
     }
 
 
@@ -91,15 +90,6 @@ def _note_machine(tx: Tx, git_version: str, tmux_version: str | None) -> None:
         tmux_version,
     ):
         tx.put(found)
-
-
-def _hooks(flow: Flow) -> str:
-    folder = Path(flow.world.git.run("rev-parse", "--git-path", "hooks"))
-    ours = 0
-    for name in HOOKS:
-        place = flow.world.repo / folder / name
-        ours += place.is_file() and b"codestrator" in place.read_bytes()
-    return "installed" if ours == len(HOOKS) else "partial" if ours else "absent"
 
 
 def ensure_tmux(flow: Flow, want: EnsureTmux) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codestrator import ports, programs
 from codestrator.clock import Clock, Moment
@@ -20,6 +21,11 @@ from codestrator.world import processes
 from codestrator.world.files import PrivateFiles, failed
 from codestrator.world.live import LiveFolder
 from codestrator.world.settings import read_settings
+
+if TYPE_CHECKING:
+    from codestrator.world.hooks import GitHooks
+    from codestrator.world.localconfig import LocalConfig
+    from codestrator.world.probe import Probe
 
 LOOK_SECONDS = 0.025
 _SHA256 = re.compile(r"^\s*objectformat\s*=\s*\"?sha256", re.IGNORECASE | re.MULTILINE)
@@ -38,7 +44,7 @@ class LocalWorld:
         self.bare = bare
         self.clock = clock
         self.cancelled = threading.Event()
-        private = PrivateFiles(common_dir / "codestrator")
+        self._private = private = PrivateFiles(common_dir / "codestrator")
         self.files: ports.Files = private
         self._live = LiveFolder(common_dir / "codestrator" / "live", clock)
         self.live: ports.Live = self._live
@@ -75,10 +81,29 @@ class LocalWorld:
         return GitBranches(self.git, self.repo, self.common_dir / "codestrator" / "moving")
 
     @cached_property
-    def pages(self) -> ports.Pages:
+    def pages(self) -> programs.Pages:
         from codestrator.world.pages import MainPages
 
         return MainPages(self.git, self.repo, self._worktree_root)
+
+    @cached_property
+    def hooks(self) -> "GitHooks":
+        from codestrator.world.hooks import GitHooks
+
+        return GitHooks(self.git, self.common_dir, self._private)
+
+    @cached_property
+    def local_config(self) -> "LocalConfig":
+        """What init writes into the repository's configuration; no business of methods."""
+        from codestrator.world.localconfig import LocalConfig
+
+        return LocalConfig(self.git, self.common_dir, self._private)
+
+    @cached_property
+    def probe(self) -> "Probe":
+        from codestrator.world.probe import Probe
+
+        return Probe(self.git, self.common_dir, self.settings)
 
     @cached_property
     def tmux(self) -> programs.Tmux:

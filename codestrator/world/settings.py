@@ -12,6 +12,7 @@ from codestrator.world.files import PrivateFiles
 
 _UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
 _PREFIX = re.compile(r"refs/[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?")
+_OTHERS = ("refs/heads/", "refs/tags/", "refs/remotes/", "refs/notes/")
 _NUMBER = re.compile(r"(\d{1,15})([kmgKMG]?)")
 
 
@@ -30,6 +31,7 @@ class LocalSettings(Struct, kw_only=True):
     guide_root: str | None = None
     ref_prefix: str = "refs/codestrator/"
     sync_timeout: int = 10
+    hook_timeout: int = 5
 
 
 def read_settings(config: Callable[[str], str | None], files: PrivateFiles) -> LocalSettings:
@@ -56,14 +58,16 @@ def read_settings(config: Callable[[str], str | None], files: PrivateFiles) -> L
         guide_root=config("codestrator.guideRoot"),
         ref_prefix=_prefix(config("codestrator.refPrefix") or "refs/codestrator/"),
         sync_timeout=_number(config, "syncTimeout", 10, 1, 50),
+        hook_timeout=_number(config, "hookTimeout", 5, 1, 20),
     )
 
 
 def _prefix(found: str) -> str:
-    """Where a remote keeps our refs: a folder of refs, spelled as git wants it."""
-    if not _PREFIX.fullmatch(found) or ".." in found:
+    """Where a remote keeps our refs: a folder of refs, spelled as git wants it; never all of its branches or tags."""
+    whole = found if found.endswith("/") else f"{found}/"
+    if not _PREFIX.fullmatch(found) or ".." in found or whole in _OTHERS:
         raise _refuse("refPrefix", found, "a folder of refs such as refs/heads/codestrator/")
-    return found if found.endswith("/") else f"{found}/"
+    return whole
 
 
 def _machine(files: PrivateFiles) -> str:
