@@ -87,7 +87,8 @@ class GitRemotes:
         leases = [f"--force-with-lease={self._there(move.ref)}:{move.seen or ''}" for move in moves]
         specs = [f"{move.new}:{self._there(move.ref)}" for move in moves]
         at_once = ("--atomic",) if atomic else ()
-        status, out, err = self._tried((*PUSH, *at_once, *leases, "--", remote, *specs), remote, seconds)
+        ours_only = ("-c", f"remote.{remote}.mirror=false")  # a mirror's push takes no refspecs: it is forced, and all
+        status, out, err = self._tried((*ours_only, *PUSH, *at_once, *leases, "--", remote, *specs), remote, seconds)
         if atomic and "does not support --atomic" in err:
             return self.send(remote, moves, seconds=seconds)
         found = {self._here(name): _verdict(flag, words) for flag, name, words in _LINE.findall(out)}

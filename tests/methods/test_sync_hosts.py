@@ -100,3 +100,52 @@ def test_a_time_that_is_none_is_refused(serve: Serve, machine: Joins, given: obj
     one = machine(serve())
     with unchanged(one), pytest.raises(InvalidParams):
         one("sync.run", timeout_seconds=given)
+
+
+# What users set for their own fetches and pushes, each of which would do more than was asked, or less.
+THEIRS = {
+    "fetch.prune": "true",
+    "fetch.pruneTags": "true",
+    "remote.origin.prune": "true",
+    "remote.origin.tagOpt": "--tags",
+    "remote.origin.push": "refs/heads/main:refs/heads/pushed",
+    "remote.pushDefault": "nowhere",
+    "push.default": "matching",
+    "push.followTags": "true",
+    "push.gpgSign": "true",
+    "push.recurseSubmodules": "only",
+    "push.negotiate": "true",
+    "push.useForceIfIncludes": "true",
+    "fetch.recurseSubmodules": "true",
+    "fetch.output": "compact",
+    "color.ui": "always",
+    "protocol.version": "0",
+    "core.quotePath": "true",
+}
+
+
+@pytest.mark.parametrize("setting", [THEIRS, {"remote.origin.mirror": "true"}], ids=["many", "mirror"])
+def test_what_users_set_for_their_own_pushes_changes_nothing(
+    serve: Serve, machine: Joins, setting: dict[str, str]
+) -> None:
+    host = serve()
+    one, two = machine(host), machine(host)
+    hooks = one.folder / "refusing"
+    hooks.mkdir()
+    for name in ("pre-push", "post-checkout", "pre-auto-gc"):
+        (hooks / name).write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+        (hooks / name).chmod(0o755)
+    for name, value in (setting | {"core.hooksPath": str(hooks)}).items():
+        one.git("config", name, value)
+    one.git("tag", "-a", "-m", "mine", "mine")
+    host("tag", "theirs", "main")
+    saved(one, "half done")
+    two.epic("Two's")
+    two.sync()
+    found = one.sync()
+    assert found[STATE] == found[LOCKS] == "merged" and found[NOTES] == "pushed"
+    assert not {"refs/tags/theirs", "refs/codestrator/doctor"} & set(one.refs())
+    ours = ("refs/codestrator/", NOTES)
+    assert {ref for ref in host.refs() if not ref.startswith(ours)} == {"refs/heads/main", "refs/tags/theirs"}
+    two.sync()
+    assert one.digest() == two.digest() and one.sync()[STATE] == "up_to_date"
