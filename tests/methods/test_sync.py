@@ -68,7 +68,8 @@ def test_changes_of_two_fields_of_one_document_both_stay(serve: Serve, machine: 
     assert one.digest() == two.digest()
 
 
-def test_a_removal_travels_and_an_edit_wins_over_it(serve: Serve, machine: Joins) -> None:
+@pytest.mark.parametrize("removes_first", [True, False], ids=["the remover is first", "the remover merges"])
+def test_a_removal_travels_and_an_edit_wins_over_it(serve: Serve, machine: Joins, removes_first: bool) -> None:
     host = serve()
     one, two = machine(host), machine(host)
     gone, kept = one.epic("Gone"), one.epic("Kept")
@@ -76,7 +77,7 @@ def test_a_removal_travels_and_an_edit_wins_over_it(serve: Serve, machine: Joins
     two("task.update", task_id=kept, priority=3)
     plant(one.folder, STATE, path_of(gone), None)
     plant(one.folder, STATE, path_of(kept), None)
-    in_step(one, two)
+    in_step(*((one, two) if removes_first else (two, one)))
     assert one.titles() == two.titles() == {"Kept"}
 
 
