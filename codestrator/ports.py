@@ -70,8 +70,7 @@ class Git(Protocol):
     ) -> str:
         """Standard output as text, its last newline removed; any other status than 0 is `External`.
 
-        `at` is the working folder (default: the main worktree, or the bare repository). `hooks=True` lets the
-        user's own hooks and signing run; otherwise both are off.
+        `at`: where it runs (default: the main worktree, or the bare repository). `hooks`: the user's own, and signing.
         """
         ...
 
@@ -279,6 +278,8 @@ class Settings(Protocol):
     durable: bool
     snapshot_max_bytes: int
     guide_root: str | None
+    known: tuple[str, ...]  # the names of all that may be set
+    wrong: tuple[Any, ...]  # `InvalidParams` of what is not as expected, where that was asked for
     ref_prefix: str
     sync_timeout: int  # seconds
     hook_timeout: int  # seconds
@@ -321,8 +322,7 @@ class World(Protocol):
     def now(self) -> Moment: ...
     def gate(self) -> AbstractContextManager[bool]: ...
     def wait_for_change(self, seconds: float, since: tuple[str | None, str | None] | None = None) -> bool:
-        """Rest until the state or the lock book has moved (from `since`, or from now), at most so long; False when
-        the time ran out."""
+        """Rest until state or lock book has moved (from `since`, or from now); False when the time ran out first."""
         ...
 
     def process_alive(self, pid: int, started: str) -> bool: ...

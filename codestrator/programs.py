@@ -96,6 +96,10 @@ class Runners(Protocol):
         """Start it on its own, without a terminal, its output in a log: its number and start."""
         ...
 
+    def working(self, thread_ids: Sequence[str]) -> list[int]:
+        """The processes that carry the mark of one of the threads."""
+        ...
+
     def end(self, thread_ids: Sequence[str], seconds: float, *, grace: float = 0) -> list[int]:
         """End every process that carries the mark of one of the threads; those still there when the time is over.
 

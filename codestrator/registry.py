@@ -172,14 +172,15 @@ def digest(name: str, want: Params) -> str:
 
 
 def _run_flow(flow: Flow, do: Handler, want: Params, keyed: bool) -> dict[str, Any]:
-    known = flow.store.initialised  # what comes first in a repository has nothing to look into
+    asks = flow.caller.kind == "child" or any(params.id_fields(want))
+    known = (keyed or asks) and flow.store.initialised  # what comes first in a repository has nothing to look into
     if (
         keyed
         and known
         and (repeated := receipts.repeated(flow.read(), flow.intent_id, flow.params_digest, flow.method))
     ):
         return repeated
-    if known and (flow.caller.kind == "child" or any(params.id_fields(want))):
+    if known and asks:
         tx = flow.read()
         want = resolve(tx, want)
         identity.check(tx, find(flow.method), want)

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from codestrator import __version__, table
-from codestrator.edges import derived, setup
+from codestrator.edges import derived, doctor, setup
 from codestrator.edges.context import Context
 from codestrator.edges.resume import Resume
 from codestrator.errors import EXIT_STATUS, CodestratorError, InvalidParams
@@ -110,6 +110,8 @@ def _status_of(method: str, result: Mapping[str, Any]) -> int:
     """What a script is told of a result that is no error and yet not what was wished for."""
     if result.get("timed_out") is True:
         return TIMED_OUT
+    if method == doctor.METHOD:
+        return doctor.status(result)
     found = {one["verdict"] for one in result["items"]} if method == "sync.run" else set()
     if "diverged" in found:
         return EXIT_STATUS["diverged"]
@@ -173,6 +175,7 @@ def brief(context: Context, tokens: int | None) -> None:
 
 
 VERBS["resume"] = Resume(answer)
+VERBS["doctor"] = doctor.Doctor(answer)
 VERBS.update(setup.commands(_out))
 
 

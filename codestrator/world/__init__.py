@@ -37,7 +37,9 @@ _WORK_TREE = re.compile(r"^\s*worktree\s*=\s*\"?([^\"\n]+)", re.IGNORECASE | re.
 class LocalWorld:
     """What methods are given as their `World`; store, notes and kernel locks are one for the whole process."""
 
-    def __init__(self, common_dir: Path, repo: Path, cwd: Path, bare: bool, clock: Clock) -> None:
+    def __init__(
+        self, common_dir: Path, repo: Path, cwd: Path, bare: bool, clock: Clock, *, forgiving: bool = False
+    ) -> None:
         self.common_dir = common_dir
         self.repo = repo
         self.cwd = cwd
@@ -48,7 +50,7 @@ class LocalWorld:
         self.files: ports.Files = private
         self._live = LiveFolder(common_dir / "codestrator" / "live", clock)
         self.live: ports.Live = self._live
-        settings = read_settings(configuration(common_dir), private)
+        settings = read_settings(configuration(common_dir), private, forgiving=forgiving)
         self.settings: ports.Settings = settings
         self._ref_prefix = settings.ref_prefix
         self.store = Store(
@@ -185,10 +187,11 @@ class LocalWorld:
             self._live.close()
 
 
-def open_world(cwd: Path, clock: Clock | None = None) -> LocalWorld:
+def open_world(cwd: Path, clock: Clock | None = None, *, forgiving: bool = False) -> LocalWorld:
     """The world of the repository that a folder is in, a linked worktree's or a bare one's too.
 
-    `NotFound` where there is none, `Unsupported` for sha256 and reftable, `Forbidden` for another user's.
+    `forgiving`: also where its settings are wrong, as the doctor wants it. `NotFound` where there is none,
+    `Unsupported` for sha256 and reftable, `Forbidden` for another user's.
     """
     cwd = Path(cwd).resolve()
     try:
@@ -206,7 +209,7 @@ def open_world(cwd: Path, clock: Clock | None = None) -> LocalWorld:
             )
     bare = bool(_BARE.search(config))
     repo = common_dir if bare else _main_worktree(common_dir, top, config)
-    return LocalWorld(common_dir, repo, cwd, bare, clock or Clock())
+    return LocalWorld(common_dir, repo, cwd, bare, clock or Clock(), forgiving=forgiving)
 
 
 def _discover(cwd: Path) -> tuple[Path, Path]:
