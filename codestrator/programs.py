@@ -169,7 +169,10 @@ class Remotes(Protocol):
         ...
 
     def fetch(self, remote: str, refs: Sequence[tuple[str, str]], *, seconds: float) -> None:
-        """Bring the first of each pair here, under the name of the second; that is overwritten."""
+        """Bring the first of each pair here, under the name of the second; that is overwritten.
+
+        `UnreadableState`, and none is brought, where one of them has objects that git does not take.
+        """
         ...
 
     def send(self, remote: str, moves: Sequence[Push], *, seconds: float, atomic: bool = False) -> dict[str, Pushed]:

@@ -46,6 +46,7 @@ def join(
     ahead = ours is None or is_ancestor(store, ours, theirs)
     bases = ([ours] if ours else []) if ahead else merge_bases(store, str(ours), theirs)
     if ref == NOTES:
+        _require_commit(store, ref, theirs)
         return Joined(theirs if ahead else join_notes(store, str(ours), theirs, bases, message))
     layout = store.layout(ref)
     base, _ = _base(store, layout, bases)
@@ -71,12 +72,21 @@ def join(
     return Joined(store.commit(root, parents, counter, message), tuple(walk.rejected))
 
 
+def _require_commit(store: "Store", ref: str, found: str) -> None:
+    try:
+        store.objects.commit(found)
+    except MISSING as error:
+        raise damage(ref, None, found, f"is no commit, which '{ref}' should be: {str(error)[:200]}") from None
+
+
 def is_ancestor(store: "Store", older: str, newer: str) -> bool:
-    """Whether `newer` has all of `older`; one that is not here is nobody's ancestor."""
-    repo = store.repo
+    """Whether `newer` has all of `older`; one that is not here, or is no commit, is nobody's ancestor."""
     if older == newer:
         return True
-    return older in repo and newer in repo and bool(repo.descendant_of(newer, older))
+    try:
+        return bool(store.repo.descendant_of(newer, older))
+    except MISSING:
+        return False
 
 
 def merge_bases(store: "Store", ours: str, theirs: str) -> list[str]:
@@ -134,7 +144,7 @@ class _Walk:
 
     def _tree(self, name: bytes, three: Three, folders: tuple[str, ...]) -> Entry | None:
         if len(folders) >= self._layout.depth or any(one.mode != TREE for one in three if one):
-            self._reject(name.decode("utf-8", "replace"), "is no document's place")
+            self._reject("/".join((*folders, name.decode("utf-8", "replace"))), "is no document's place")
             return three[1]
         below = (*folders, name.decode("utf-8", "replace"))
         base, ours, theirs = (self._objects.node(one.oid) if one else None for one in three)

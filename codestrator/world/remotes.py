@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from codestrator.errors import External, Offline
+from codestrator.errors import External, Offline, UnreadableState
 from codestrator.ports import Git
 from codestrator.programs import Push, Pushed
 from codestrator.text import one_line
@@ -32,6 +32,11 @@ LOST = (
     "cannot lock ref",
     "failed to update ref",
 )
+# Words of git for objects that it would not have in a repository.
+DAMAGED = ("fsck error", "index-pack failed", "invalid index-pack output", "unpack-objects", "necessary objects")
+# And for one of ours that another sync of this repository has moved meanwhile.
+IN_THE_WAY = "cannot lock ref"
+FETCH_TRIES = 10
 _LINE = re.compile(r"^([ +\-*!=])\t[^\t:]*:([^\t]+)\t(.*)$", re.MULTILINE)
 _LISTED = re.compile(r"^([0-9a-f]{40})\t(\S+)$", re.MULTILINE)
 
@@ -64,13 +69,28 @@ class GitRemotes:
 
     def fetch(self, remote: str, refs: Sequence[tuple[str, str]], *, seconds: float) -> None:
         specs = [f"+{self._there(ref)}:{place}" for ref, place in refs]
-        self._run((*FETCH, "--", remote, *specs), remote, seconds)
+        for _ in range(FETCH_TRIES):
+            status, _, err = self._tried((*FETCH, "--", remote, *specs), remote, seconds)
+            if not (status and IN_THE_WAY in err):
+                break
+        if status and any(one in err for one in DAMAGED):
+            names = ", ".join(ref for ref, _ in refs[:3])
+            raise UnreadableState(
+                f"'{names}' on '{remote}' is damaged: {one_line(gist(err))}",
+                hint="Ask who pushed there; what is here is unchanged.",
+                ref=refs[0][0],
+                document=names,
+                reason=err[-TAIL:],
+            )
+        if status:
+            raise _offline(remote, seconds, err)
 
     def send(self, remote: str, moves: Sequence[Push], *, seconds: float, atomic: bool = False) -> dict[str, Pushed]:
         leases = [f"--force-with-lease={self._there(move.ref)}:{move.seen or ''}" for move in moves]
         specs = [f"{move.new}:{self._there(move.ref)}" for move in moves]
         at_once = ("--atomic",) if atomic else ()
-        status, out, err = self._tried((*PUSH, *at_once, *leases, "--", remote, *specs), remote, seconds)
+        ours_only = ("-c", f"remote.{remote}.mirror=false")  # a mirror's push takes no refspecs: it is forced, and all
+        status, out, err = self._tried((*ours_only, *PUSH, *at_once, *leases, "--", remote, *specs), remote, seconds)
         if atomic and "does not support --atomic" in err:
             return self.send(remote, moves, seconds=seconds)
         found = {self._here(name): _verdict(flag, words) for flag, name, words in _LINE.findall(out)}
