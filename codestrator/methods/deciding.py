@@ -48,7 +48,7 @@ def decided(
         except _Lost:
             continue
     raise Busy(
-        f"other machines were faster at '{remote}' {TRIES} times, expected to be first once",
+        f"'{remote}' had moved on {TRIES} times before it was asked, expected to be first once",
         hint="Call the same again.",
     )
 
@@ -92,4 +92,6 @@ class _Mover:
             return remotes.send(self._remote, sent, seconds=seconds, atomic=True)
         except Offline:
             there = remotes.listed(self._remote, seconds=seconds)
+            if all(there.get(one.ref) == one.seen for one in sent):
+                raise  # it never came there, and nobody else was faster
             return {one.ref: Pushed("done" if there.get(one.ref) == one.new else "lost") for one in sent}

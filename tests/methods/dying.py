@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ACTS = ("transact", "reserve_branch", "add", "discard", "remove", "delete_branch", "bring_up", "move", "snapshot")
+# Inside of what other calls do in one go, and on the way to a server: asked for with `deep`.
+DEEP = ("worktree", "read-tree", "update-ref", "push", "fetch")
 
 
 class Dying:
@@ -27,6 +29,19 @@ class Dying:
         if name == "refs":
             return Dying(found)
         return _dying(found) if name in ACTS else found
+
+
+class DyingGit(Dying):
+    """Git itself, at the commands that change something."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name not in ("run", "try_run"):
+            return found
+        return lambda *words, **how: (_dying(found) if self._acts(words) else found)(*words, **how)
+
+    def _acts(self, words: tuple[str, ...]) -> bool:
+        return any(one in words for one in DEEP) and "list" not in words
 
 
 def _dying(act: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,7 +68,10 @@ def main(folder: str, step: str, call: str) -> None:
     world = open_world(Path(folder))
     given = json.loads(call)
     Dying.steps_left = int(step)
-    for name in ("store", "worktrees", "branches"):
+    if given.get("deep"):
+        for port in (world.worktrees, world.remotes):
+            vars(port)["_git"] = DyingGit(vars(port)["_git"])
+    for name in ("store",) if given.get("deep") else ("store", "worktrees", "branches"):
         setattr(world, name, Dying(getattr(world, name)))
     registry.call(world, Seat(**given["seat"]), given["method"], given["params"])
 
