@@ -30,12 +30,11 @@ def begun(host: FileHost, folder: Path) -> tuple[Path, str]:
     context = opened["session_context"]
     path = repo / context["session_root_worktree"]["path"]
 
-    def made(level: str, title: str, **more: str) -> str:
-        given = [word for name, value in more.items() for word in (f"--{name.replace('_', '-')}", value)]
-        return str(result(run("task", "create", level, title, *given, at=path))["task"]["id"])
+    def made(*words: str) -> str:
+        return str(result(run("task", "create", *words, at=path))["task"]["id"])
 
-    feature = made("feature", "Login", parent_id=made("epic", "Shop"))
-    case = made("case", "Refresh", parent_id=feature, steps='["write", "run"]')
+    feature = made("feature", "Login", "--parent-id", made("epic", "Shop"))
+    case = made("case", "Refresh", "--parent-id", feature, "--steps", "write", "--steps", "run")
     result(run("case", "begin", case, at=path))
     result(run("step", "check", "--step-id", f"{case}.1", "--result", "pass", at=path))
     half_done(path)
@@ -65,13 +64,12 @@ def test_a_clone_and_one_command_and_the_work_goes_on(serve: Serve, tmp_path: Pa
     assert seen(there) == before and taken["brief"]["next_step"] == step == next_step(there)
     again = result(run("handoff", "take", session, "--remote", "origin", at=desk))
     assert again["session"] == taken["session"] and again["transferred"] == taken["transferred"]
-    assert (
-        refused(run("step", "check", "--step-id", step["id"], "--result", "pass", at=path))["code"] == "wrong_state"
-    )  # offered, as it knows
+    check = ("--session", session, "step", "check", "--step-id", step["id"], "--result", "pass")
+    assert refused(run(*check, at=path))["code"] == "wrong_state"  # offered, as far as is known there
     result(run("sync", "run", at=path))
-    lost = refused(run("--session", session, "step", "check", "--step-id", step["id"], "--result", "pass", at=path))
+    lost = refused(run(*check, at=path))
     assert lost["code"] == "stale_fence" and lost["details"]["holder"]["session_id"] == taken["session"]["id"]
-    result(run("step", "check", "--step-id", step["id"], "--result", "pass", at=there))
+    assert result(run(*check[2:], at=there))["remaining_steps"] == 0
 
 
 def test_resume_takes_what_another_machine_offers(serve: Serve, tmp_path: Path) -> None:
