@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ACTS = ("transact", "reserve_branch", "add", "discard", "remove", "delete_branch", "bring_up", "move", "snapshot")
-# Inside of what other calls do in one go, and on the way to a server: asked for with `deep`.
+# Inside of what other calls do in one go, and on the way to a server: `deep` names the commands of git.
 DEEP = ("worktree", "read-tree", "update-ref", "push", "fetch")
 
 
@@ -32,7 +32,9 @@ class Dying:
 
 
 class DyingGit(Dying):
-    """Git itself, at the commands that change something."""
+    """Git itself, at some commands that change something."""
+
+    commands: tuple[str, ...] = ()
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
@@ -41,7 +43,7 @@ class DyingGit(Dying):
         return lambda *words, **how: (_dying(found) if self._acts(words) else found)(*words, **how)
 
     def _acts(self, words: tuple[str, ...]) -> bool:
-        return any(one in words for one in DEEP) and "list" not in words
+        return any(one in words for one in self.commands) and "list" not in words
 
 
 def _dying(act: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,10 +70,11 @@ def main(folder: str, step: str, call: str) -> None:
     world = open_world(Path(folder))
     given = json.loads(call)
     Dying.steps_left = int(step)
-    if given.get("deep"):
+    deep = DyingGit.commands = tuple(given.get("deep", ()))
+    if deep:
         for port in (world.worktrees, world.remotes):
             vars(port)["_git"] = DyingGit(vars(port)["_git"])
-    for name in ("store",) if given.get("deep") else ("store", "worktrees", "branches"):
+    for name in () if deep and deep != DEEP else ("store",) if deep else ("store", "worktrees", "branches"):
         setattr(world, name, Dying(getattr(world, name)))
     registry.call(world, Seat(**given["seat"]), given["method"], given["params"])
 

@@ -10,8 +10,10 @@ import pytest
 from codestrator.errors import Offline
 from codestrator.methods import deciding, syncing
 from codestrator.records import Handoff, Intent, Lease, Session, Task, Worktree
+from tests.conftest import git
 from tests.http_host import HttpHost
 from tests.machines import RESCUE, STATE, Joins, Machine, in_step
+from tests.methods.dying import DEEP
 from tests.methods.offers import begun, half_done, offered, seen, take
 from tests.methods.test_kills import flow_of, killed_at_each_step
 from tests.remotes import Serve
@@ -185,7 +187,7 @@ def test_a_taker_killed_at_any_step_is_finished_by_the_next_call_of_its_machine(
         return {"target_session_id": one.session}
 
     killed = 0
-    for _ in killed_at_each_step(two, "handoff.take", {"kind": "operator"}, next_offer, deep=True):
+    for _ in killed_at_each_step(two, "handoff.take", {"kind": "operator"}, next_offer, deep=DEEP):
         then = there(host, one.session)
         found = two("handoff.take", target_session_id=one.session)
         if then["status"] == "handoff_attached":
@@ -220,7 +222,7 @@ def test_an_offerer_killed_at_any_step_has_offered_all_or_nothing(serve: Serve, 
         return {"session_id": one.session}
 
     seat = {"kind": "operator", "session_id": one.session}
-    for _ in killed_at_each_step(one, "handoff.offer", seat, next_work, deep=True):
+    for _ in killed_at_each_step(one, "handoff.offer", seat, next_work, deep=DEEP):
         two.sync()
         tx = two.world.store.read()
         session = tx.get(Session, one.session)
@@ -234,3 +236,31 @@ def test_an_offerer_killed_at_any_step_has_offered_all_or_nothing(serve: Serve, 
         one.epic("goes on")
         whole(one)
     assert {"active_new", "offered"} <= ways
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_return_that_is_broken_off_is_finished_by_the_next_call(serve: Serve, machine: Joins) -> None:
+    """The folder is the one that was left here, its files partly of then and partly of now."""
+    host = serve()
+    one, two = machine(host), machine(host)
+    half_done(one.path)
+    count = iter(range(100))
+
+    def next_return() -> dict[str, Any]:
+        offered(one)
+        take(two, one)
+        (two.path / "unstaged.txt").write_text(f"{next(count)}\n")
+        (two.path / f"{next(count)}.txt").write_text("new there\n")
+        git("add", f"{next(count) - 1}.txt", at=two.path)
+        git("commit", "-qm", "there", at=two.path)
+        offered(two)
+        return {"target_session_id": two.session}
+
+    killed = 0
+    for _ in killed_at_each_step(one, "handoff.take", {"kind": "operator"}, next_return, ("read-tree", "update-ref")):
+        take(one, two)
+        assert seen(one.path) == seen(two.path)
+        whole(one)
+        killed += 1
+    assert killed == 8
