@@ -1,6 +1,7 @@
 """What two machines could do at once is decided on the remote: pushed with a lease before it is true here."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import TypeVar
 
@@ -58,7 +59,7 @@ def decided(
         if flow.now().boot_ms + 1000 * pause > end or flow.world.cancelled.wait(pause):
             break
     raise Busy(
-        f"other machines were faster at '{remote}' {tries} times, expected to be first once",
+        f"'{remote}' had moved on {tries} times before it was asked, expected to be first once",
         hint="Call the same again.",
         waited_seconds=MOST_SECONDS,
     )
@@ -98,6 +99,9 @@ class _Mover:
                 here = refs.read(one.ref)
                 joined = syncing.joined_with(self._flow, self._remote, one.ref, here, one.new)
                 syncing.adopt(self._flow, self._remote, one.ref, here, joined.commit)
+            if branches := [one for one in ours if one.ref not in syncing.REFS.values()]:
+                with suppress(Contention):  # the user moved it in this moment: their next pull brings the rest
+                    self._local(branches)
 
     def _seen(self, move: Move) -> str | None:
         """Where the remote had it last; a branch of the user must be there as it is here."""
@@ -124,4 +128,8 @@ class _Mover:
             return remotes.send(self._remote, sent, seconds=seconds, atomic=True)
         except Offline:
             there = remotes.listed(self._remote, seconds=seconds)
-            return {one.ref: Pushed("done" if there.get(one.ref) == one.new else "lost") for one in sent}
+            mine = [one for one in sent if one.ref in syncing.REFS.values()]  # what goes with them moved with them
+            if all(there.get(one.ref) == one.seen for one in mine):
+                raise  # it never came there, and nobody else was faster
+            done = all(there.get(one.ref) == one.new for one in mine)
+            return {one.ref: Pushed("done") if done else Pushed("lost", "atomic") for one in sent}

@@ -167,6 +167,7 @@ def newest(tx: Tx, session_id: str) -> Handoff | None:
 
 
 def _withdraw(flow: Flow, remote: str, session: Session) -> dict[str, Any]:
+    deciding.share(flow, remote, ("state", "locks"), direction="fetch")
     if newest(flow.read(), session.id) is None:
         raise WrongState(
             f"'{session.id}' is '{session.status}' and was never offered, expected 'offered'",

@@ -242,6 +242,8 @@ class Sync:
         here = store.refs.read(ref)
         item.local, item.remote = here, seen
         if here == seen:
+            if seen is not None and store.refs.read(tracking(self._remote, ref)) != seen:
+                track(self._flow, self._remote, ref, seen)  # who pushed it died before it could be noted
             return None
         if seen is None:
             assert here is not None

@@ -23,9 +23,8 @@ PUSH = (
 # Words of a server for a ref that somebody else moved, or is moving.
 LOST = (
     "stale info",
-    "atomic push failed",
+    "atomic push fail",
     "atomic transaction failed",
-    "transaction failed",
     "fetch first",
     "non-fast-forward",
     "incorrect old value",

@@ -54,6 +54,18 @@ def test_what_was_synced_is_up_to_date_and_says_little(serve: Serve, machine: Jo
         assert item(one("sync.run"), STATE) == {"ref": STATE, "verdict": "up_to_date"}
 
 
+def test_what_was_pushed_by_one_that_died_is_noted_by_the_next(serve: Serve, machine: Joins) -> None:
+    """Else whoever decides something with a lease on what was last heard of would never get it."""
+    one = machine(serve())
+    one.sync()
+    older = one.tip(STATE)
+    one.epic("Shop")
+    one.git("push", "-q", "origin", f"{STATE}:{STATE}")
+    assert one.tip(f"{TRACKING}state") == older
+    assert one.sync()[STATE] == "up_to_date"
+    assert one.tip(f"{TRACKING}state") == one.tip(STATE)
+
+
 def test_changes_of_two_fields_of_one_document_both_stay(serve: Serve, machine: Joins) -> None:
     host = serve()
     one, two = machine(host), machine(host)
