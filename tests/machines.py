@@ -111,6 +111,7 @@ def told(process: "subprocess.Popen[str]", seconds: float = 60) -> str:
 
 # A hook that keeps a push waiting: it makes a file and goes on once there is another.
 WAITS = """#!/bin/sh
+grep -q "{only}" || exit 0
 : > {folder}/pushing
 while [ ! -e {folder}/go ]; do sleep 0.01; done
 """
@@ -119,9 +120,10 @@ while [ ! -e {folder}/go ]; do sleep 0.01; done
 class Held:
     """A host on which pushes wait, whatever pushes."""
 
-    def __init__(self, host: FileHost) -> None:
+    def __init__(self, host: FileHost, only: str = "") -> None:
+        """`only`: pushes of that ref."""
         self._folder = host.folder
-        host.hook("pre-receive", WAITS.format(folder=host.folder))
+        host.hook("pre-receive", WAITS.format(folder=host.folder, only=only))
 
     @property
     def pushing(self) -> bool:

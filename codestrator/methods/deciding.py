@@ -50,10 +50,19 @@ def decided(
 ) -> T:
     """Publish what `act` stages there, then here; `act` runs again on what another machine published first."""
     end = flow.now().boot_ms + 1000 * MOST_SECONDS
+    mover = _Mover(flow, remote, local)
+    found: list[T] = []
+
+    def once(tx: Tx) -> T:
+        found[:] = [act(tx)]
+        return found[0]
+
     for tries in count(1):
         share(flow, remote, ("state", "locks"))
+        if mover.was_accepted():
+            return found[0]
         try:
-            return flow.transact(act, about, order=order, mover=_Mover(flow, remote, local), elsewhere=True)
+            return flow.transact(once, about, order=order, mover=mover, elsewhere=True)
         except _Lost:
             pause = syncing.pause(flow, tries)
         if flow.now().boot_ms + 1000 * pause > end or flow.world.cancelled.wait(pause):
@@ -72,13 +81,30 @@ class _Mover:
         self._flow = flow
         self._remote = remote
         self._local = local or flow.store.refs.move
+        self._asked: list[Move] = []
+
+    def was_accepted(self) -> bool:
+        """Whether what was sent last is there after all, below what others did since; then the branches follow here."""
+        refs, mine = self._flow.store.refs, [one for one in self._asked if one.ref in syncing.REFS.values()]
+        if not mine or not all(is_ancestor(self._flow.store, str(one.new), str(refs.read(one.ref))) for one in mine):
+            return False
+        self._bring_branches()
+        return True
+
+    def _bring_branches(self) -> None:
+        if branches := [one for one in self._asked if one.ref not in syncing.REFS.values()]:
+            with suppress(Contention):  # the user moved it in this moment: their next pull brings the rest
+                self._local(branches)
 
     def __call__(self, moves: Sequence[Move]) -> None:
         refs = self._flow.store.refs
         ours = [one for one in moves if one.new is not None and one.new != one.old]
+        self._asked = ours
         sent = [Push(one.ref, str(one.new), self._seen(one)) for one in ours]
         if any(one.seen and not is_ancestor(self._flow.store, one.seen, one.new) for one in sent):
             raise _Lost  # another process here has fetched meanwhile: a lease on that would overwrite it
+        for one in sent:
+            syncing.hold(self._flow, self._remote, one.ref, one.new)
         found = self._sent(sent)
         if refused := next((one for one in found.values() if one.verdict == "refused"), None):
             raise External(
@@ -99,9 +125,7 @@ class _Mover:
                 here = refs.read(one.ref)
                 joined = syncing.joined_with(self._flow, self._remote, one.ref, here, one.new)
                 syncing.adopt(self._flow, self._remote, one.ref, here, joined.commit)
-            if branches := [one for one in ours if one.ref not in syncing.REFS.values()]:
-                with suppress(Contention):  # the user moved it in this moment: their next pull brings the rest
-                    self._local(branches)
+            self._bring_branches()
 
     def _seen(self, move: Move) -> str | None:
         """Where the remote had it last; a branch of the user must be there as it is here."""

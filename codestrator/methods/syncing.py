@@ -99,6 +99,11 @@ def track(flow: Flow, remote: str, ref: str, commit: str) -> None:
     flow.store.adopt(Move(place, flow.store.refs.read(place), commit))
 
 
+def hold(flow: Flow, remote: str, ref: str, commit: str) -> None:
+    """Keep a ref on what is not local yet: a push may take seconds, and `git gc --prune=now` none."""
+    track(flow, remote, f"refs/codestrator/pushing/{ref.rpartition('/')[2]}", commit)
+
+
 def adopt(flow: Flow, remote: str, ref: str, old: str | None, new: str) -> str:
     """Move what is here; if it moved meanwhile, join that with what the other side has now. What is here then."""
     for _ in range(ADOPT_TRIES):
@@ -216,7 +221,7 @@ class Sync:
         pushes = [Push(ref, step.commit, step.seen) for ref, step in steps.items() if step.sends]
         for ref, step in steps.items():
             if step.sends and step.adopt:
-                self._hold(ref, step.commit)
+                hold(self._flow, self._remote, ref, step.commit)
         found = self._pushed(pushes) if pushes else {}
         return [ref for ref, step in steps.items() if self._settled(ref, step, found.get(ref))]
 
@@ -269,11 +274,6 @@ class Sync:
         if joined.commit == seen:
             return Step("fetched", seen, seen, False, True)
         return Step("merged", joined.commit, seen, self._pushes, True)
-
-    def _hold(self, ref: str, commit: str) -> None:
-        """Keep a ref on what is not local yet: a push may take seconds, and `git gc --prune=now` none."""
-        place = tracking(self._remote, f"refs/codestrator/pushing/{ref.rpartition('/')[2]}")
-        self._flow.store.adopt(Move(place, self._flow.store.refs.read(place), commit))
 
     def _pushed(self, pushes: Sequence[Push]) -> dict[str, Pushed]:
         """What became of each; an answer that got lost is settled by reading the refs there."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Finish", "Joined", "Picture", "is_ancestor", "join", "merge_bases"]
 
+MOST_OPERATIONS = 10**9  # counters are commit dates too: above, they would mix with the dates of the user's work
 Three = tuple[Entry | None, Entry | None, Entry | None]
 # What has to be put right in a tree of documents that were joined one by one: the documents to replace.
 Finish = Callable[[Picture], Sequence[Document]]
@@ -52,7 +53,15 @@ def join(
     base, _ = _base(store, layout, bases)
     mine, other = (store.read_commit(ref, commit) if commit else None for commit in (ours, theirs))
     assert other is not None
-    walk = _Walk(store.objects, layout)
+    if other.counter > MOST_OPERATIONS:
+        raise UnreadableState(
+            f"commit '{theirs}' of '{ref}' counts {other.counter} operations, expected at most {MOST_OPERATIONS}",
+            hint="Somebody else wrote it; put the ref of the remote back to where it was.",
+            ref=ref,
+            document=theirs,
+            reason="a counter that no state has",
+        )
+    walk = _Walk(store.objects, layout, newest=other.counter)
     root = walk.joined(base, mine.root if mine else None, other.root)
     if walk.diverged:
         raise Diverged(
@@ -111,9 +120,10 @@ def _base(store: "Store", layout: Layout, commits: Sequence[str]) -> tuple[Node 
 class _Walk:
     """Two trees walked beside their base; what is alike is not looked into."""
 
-    def __init__(self, objects: Objects, layout: Layout) -> None:
+    def __init__(self, objects: Objects, layout: Layout, *, newest: int = MOST_OPERATIONS) -> None:
         self._objects = objects
         self._layout = layout
+        self._newest = newest
         self.rejected: list[Damage] = []
         self.diverged: list[str] = []
 
@@ -165,6 +175,8 @@ class _Walk:
             if kind_name is None:
                 raise SchemaNewer(f"'{document_id}' is of a kind unknown to this version")
             other = self._read(kind_name, document_id, theirs)
+            if other.rev > self._newest:  # it would win against all that is ever written
+                raise damage(self._layout.ref, kind_name, document_id, f"has rev {other.rev} above {self._newest}")
         except UnreadableState as error:
             self.rejected.append(error)
             return ours

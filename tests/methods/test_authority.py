@@ -6,10 +6,12 @@ from codestrator import registry
 from codestrator.errors import Conflict, LockHeld, Offline, StaleFence, WrongState
 from tests.actors import SteeredClock
 from tests.conftest import git
-from tests.machines import LOCKS, STATE, Joins, Machine
+from tests.http_host import Fault, HttpHost
+from tests.machines import LOCKS, STATE, Held, Joins, Machine, told
 from tests.methods.crew import feature, make
 from tests.methods.test_landing import approved
 from tests.remotes import KINDS, FileHost, Serve
+from tests.world.desk import until
 
 
 def lock(machine: Machine, path: str = "src/a.py", **given: object) -> dict[str, object]:
@@ -172,3 +174,40 @@ def test_who_lost_the_merge_lock_while_it_slept_cannot_land(serve: Serve, machin
     with pytest.raises((StaleFence, WrongState, Conflict)):
         one("merge.main.land")
     assert host.refs()["refs/heads/main"] == there
+
+
+@pytest.mark.parametrize("fault", ["drop", "vanish"])
+def test_a_landing_whose_answer_got_lost_is_settled_by_what_the_server_has(
+    serve: Serve, machine: Joins, fault: Fault
+) -> None:
+    """The server took it, or never saw it; either way both sides say the same in the end."""
+    host = serve("http")
+    assert isinstance(host, HttpHost)
+    one = machine(host, authority="remote")
+    approved(one)
+    host.fail(fault)
+    try:
+        one("merge.main.land")
+    except Offline:
+        host.heal()
+        one("merge.main.acquire_lock")
+        one("merge.main.land")
+    landed = one("merge.main.status")["items"] == []
+    assert landed and host.refs()["refs/heads/main"] == git("rev-parse", "main", at=one.folder)
+    assert git("status", "--porcelain", at=one.folder) == ""
+
+
+def test_what_is_published_here_while_the_server_is_asked_is_kept(serve: Serve, machine: Joins) -> None:
+    host = serve()
+    one = machine(host, authority="remote")
+    approved(one)
+    held = Held(host, only="refs/heads/main")
+    lander = one.start('print(call("merge.main.land")["merge_commit"], flush=True)\n')
+    until(lambda: held.pushing)
+    epic = one.epic("Meanwhile")
+    held.go()
+    landed = told(lander).strip()
+    assert git("rev-parse", "main", at=one.folder) == host.refs()["refs/heads/main"] == landed
+    assert git("status", "--porcelain", at=one.folder) == ""
+    assert one("task.get", task_id=epic)["task"]["title"] == "Meanwhile"
+    assert one("merge.main.status")["items"] == []
