@@ -43,7 +43,7 @@ def publish(flow: Flow, act: Callable[[Tx], T], about: str = "", **how: Any) -> 
     from codestrator.methods import deciding, sync  # who grants alone need not load it
 
     order, local = how.get("order", ("state", "locks")), how.get("mover")
-    return deciding.decided(flow, sync.remote_of(flow, None), staged, about, order, local=local)
+    return deciding.decided(flow, sync.remoteagreed(flow, None), staged, about, order, local=local)
 
 
 def refresh(flow: Flow) -> None:
@@ -51,7 +51,7 @@ def refresh(flow: Flow) -> None:
     if is_remote(flow):
         from codestrator.methods import deciding, sync
 
-        deciding.share(flow, sync.remote_of(flow, None), ("state", "locks"), direction="fetch")
+        deciding.share(flow, sync.remoteagreed(flow, None), ("state", "locks"), direction="fetch")
 
 
 def renew(flow: Flow) -> None:
@@ -90,23 +90,24 @@ def settle(flow: Flow) -> None:
     """From now on grants are decided as this clone has it set, if nothing is held by the other rule."""
     if is_remote(flow):
         publish(flow, lambda tx: None, "authority")
-    elif _of(flow.read()) == "remote":
+    elif agreed(flow.read()) == "remote":
         flow.transact(_agree, "authority")
 
 
-def _of(tx: Tx) -> str:
+def agreed(tx: Tx) -> str:
+    """Who grants in this repository, as the lock book has it."""
     fence = tx.get(Fence, "fence")
     return fence.authority if fence else "local"
 
 
 def _agree(tx: Tx) -> None:
-    if _of(tx) != tx.settings.authority and not leases.held(tx):
+    if agreed(tx) != tx.settings.authority and not leases.held(tx):
         fence = tx.get(Fence, "fence") or Fence(id="fence")
         tx.put(fence.but(authority=tx.settings.authority))
 
 
 def _check_agreed(tx: Tx) -> None:
-    if (authority := _of(tx)) != tx.settings.authority:
+    if (authority := agreed(tx)) != tx.settings.authority:
         raise Conflict(
             f"locks of this repository are granted under authority '{authority}', this clone has "
             f"codestrator.authority '{tx.settings.authority}', expected both to be the same",

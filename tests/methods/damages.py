@@ -387,7 +387,7 @@ def the_remote_does_not_answer(ward: Ward) -> None:
     ward.git("config", "codestrator.remote", str(ward.repo.parent / "nowhere"))
 
 
-@damage("authority", "error", "the state has 'local'")
+@damage("authority", "error", "the lock book has 'local'")
 def this_clone_differs_in_who_grants_leases(ward: Ward) -> None:
     ward.git("config", "codestrator.authority", "remote")
 

@@ -3,9 +3,8 @@
 import re
 import shlex
 
-import msgspec
-
 from codestrator.errors import CodestratorError
+from codestrator.methods import authority as granting
 from codestrator.methods.doctor.look import Found, Look, error, ok, warning
 
 REMOTE_SECONDS = 10.0
@@ -74,17 +73,13 @@ def remote(look: Look) -> Found:
 
 
 def authority(look: Look) -> Found:
-    """The state and this clone agree on who grants leases."""
-    tip = look.sound.tip("refs/codestrator/state")
-    raw = look.git("cat-file", "blob", f"{tip}:meta.json")[1]
-    meta = msgspec.json.decode(raw or "{}")
-    used = meta.get("authority", "local") if isinstance(meta, dict) else "local"
-    mine = look.settings.authority
+    """The lock book and this clone agree on who grants leases."""
+    used, mine = granting.agreed(look.tx), look.settings.authority
     if used == mine:
         yield ok(f"authority '{mine}'")
     else:
         yield error(
-            f"git config 'codestrator.authority' is '{mine}', the state has '{used}'",
+            f"git config 'codestrator.authority' is '{mine}', the lock book has '{used}'",
             "two clones could grant the same lease",
             f"git config codestrator.authority {used}",
         )

@@ -90,7 +90,7 @@ def fences(look: Look) -> Found:
 def _raise_fence(tx: Tx) -> bool:
     highest = max((row.fence for row in tx.rows(Lease)), default=0)
     if waiting.fence_value(tx) < highest:
-        tx.put(Fence(id="fence", value=highest))
+        tx.put((tx.get(Fence, "fence") or Fence(id="fence")).but(value=highest))
     return True
 
 
