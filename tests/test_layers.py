@@ -11,7 +11,7 @@ import pytest
 import codestrator
 
 ROOT = Path(codestrator.__file__).parent
-LEAVES = ("errors", "clock", "ids", "text", "model", "records", "params", "ports", "programs")
+LEAVES = ("errors", "clock", "ids", "keyshapes", "text", "model", "records", "params", "ports", "programs")
 STORE_LEAVES = ("errors", "clock", "ids", "model", "ports")
 # What of the store is open to others: its face, the merge that an undo is, and what the doctor looks with.
 STORE_FACE = ("store", "store.merge", "store.joining", "store.documents", "store.soundness")
@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 }
 LEAF_MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
+    "keyshapes": (),
     "clock": (),
     "ids": ("errors",),
     "text": ("errors",),

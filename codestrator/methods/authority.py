@@ -43,7 +43,7 @@ def publish(flow: Flow, act: Callable[[Tx], T], about: str = "", **how: Any) -> 
     from codestrator.methods import deciding, sync  # who grants alone need not load it
 
     order, local = how.get("order", ("state", "locks")), how.get("mover")
-    return deciding.decided(flow, sync.remoteagreed(flow, None), staged, about, order, local=local)
+    return deciding.decided(flow, sync.remote_of(flow, None), staged, about, order, local=local)
 
 
 def refresh(flow: Flow) -> None:
@@ -51,7 +51,7 @@ def refresh(flow: Flow) -> None:
     if is_remote(flow):
         from codestrator.methods import deciding, sync
 
-        deciding.share(flow, sync.remoteagreed(flow, None), ("state", "locks"), direction="fetch")
+        deciding.share(flow, sync.remote_of(flow, None), ("state", "locks"), direction="fetch")
 
 
 def renew(flow: Flow) -> None:

@@ -53,14 +53,7 @@ def join(
     base, _ = _base(store, layout, bases)
     mine, other = (store.read_commit(ref, commit) if commit else None for commit in (ours, theirs))
     assert other is not None
-    if other.counter > MOST_OPERATIONS:
-        raise UnreadableState(
-            f"commit '{theirs}' of '{ref}' counts {other.counter} operations, expected at most {MOST_OPERATIONS}",
-            hint="Somebody else wrote it; put the ref of the remote back to where it was.",
-            ref=ref,
-            document=theirs,
-            reason="a counter that no state has",
-        )
+    _check_counter(other)
     walk = _Walk(store.objects, layout, newest=other.counter)
     root = walk.joined(base, mine.root if mine else None, other.root)
     if walk.diverged:
@@ -86,6 +79,18 @@ def _require_commit(store: "Store", ref: str, found: str) -> None:
         store.objects.commit(found)
     except MISSING as error:
         raise damage(ref, None, found, f"is no commit, which '{ref}' should be: {str(error)[:200]}") from None
+
+
+def _check_counter(theirs: Picture) -> None:
+    if theirs.counter > MOST_OPERATIONS:
+        ref = theirs.layout.ref
+        raise UnreadableState(
+            f"'{theirs.commit}' of '{ref}' counts {theirs.counter} operations, expected at most {MOST_OPERATIONS}",
+            hint="Somebody else wrote it; put the ref of the remote back to where it was.",
+            ref=ref,
+            document=theirs.commit,
+            reason="a counter that no state has",
+        )
 
 
 def is_ancestor(store: "Store", older: str, newer: str) -> bool:

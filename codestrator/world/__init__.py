@@ -52,7 +52,7 @@ class LocalWorld:
         self.live: ports.Live = self._live
         settings = read_settings(configuration(common_dir), private, forgiving=forgiving)
         self.settings: ports.Settings = settings
-        self._ref_prefix = settings.ref_prefix
+        self._ref_prefix, self._scans = settings.ref_prefix, settings.scan_secrets
         self.store = Store(
             common_dir, KINDS, clock, lambda: self.git, machine=self.settings.machine, durable=self.settings.durable
         )
@@ -123,7 +123,7 @@ class LocalWorld:
     def remotes(self) -> programs.Remotes:
         from codestrator.world.remotes import GitRemotes
 
-        return GitRemotes(self.git, self._ref_prefix)
+        return GitRemotes(self.git, self._ref_prefix, scans=self._scans)
 
     def roots(self) -> tuple[str, ...]:
         """The main worktree, the linked ones, and each of them with its links followed."""

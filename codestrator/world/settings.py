@@ -14,7 +14,7 @@ from codestrator.world.files import PrivateFiles
 # What may be set; some of it is for what comes with a later version.
 KNOWN = (
     "machine", "remote", "authority", "refPrefix", "worktreeRoot", "maxChildren", "allowInstall", "tmuxSocket",
-    "durable", "syncTimeout", "hookTimeout", "snapshotMaxBytes", "guideRoot",
+    "durable", "syncTimeout", "hookTimeout", "snapshotMaxBytes", "guideRoot", "scanSecrets",
 )  # fmt: skip
 T = TypeVar("T")
 ROOT = ".codestrator/worktrees"
@@ -44,6 +44,7 @@ class LocalSettings(Struct, kw_only=True):
     ref_prefix: str = PREFIX
     sync_timeout: int = 10
     hook_timeout: int = 5
+    scan_secrets: bool = True
 
 
 def read_settings(
@@ -77,6 +78,7 @@ def read_settings(
         guide_root=config("codestrator.guideRoot"),
         ref_prefix=read(lambda: _prefix(config("codestrator.refPrefix") or PREFIX), lambda: PREFIX),
         sync_timeout=read(lambda: _number(config, "syncTimeout", 10, 1, 50), lambda: 10),
+        scan_secrets=read(lambda: _flag(config, "scanSecrets", "true"), lambda: True),
         hook_timeout=read(lambda: _number(config, "hookTimeout", 5, 1, 20), lambda: 5),
     )
     found.wrong = tuple(wrong)
@@ -134,8 +136,8 @@ def _machine(files: PrivateFiles) -> str:
     return (found or b"").decode("utf-8", "replace").strip()
 
 
-def _flag(config: Callable[[str], str | None], name: str) -> bool:
-    value = (config(f"codestrator.{name}") or "false").lower()
+def _flag(config: Callable[[str], str | None], name: str, default: str = "false") -> bool:
+    value = (config(f"codestrator.{name}") or default).lower()
     if value not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
         raise _refuse(name, value, "true or false")
     return value in ("true", "yes", "on", "1")

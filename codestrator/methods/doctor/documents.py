@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from codestrator import ids
+from codestrator import ids, keyshapes
 from codestrator.errors import SchemaNewer, UnreadableState
 from codestrator.methods.doctor.look import Found, Item, Look, error, mendable, more, ok, some, warning
 from codestrator.methods.recording import note_of
@@ -18,16 +18,6 @@ NOTES = "refs/notes/codestrator"
 # What an undo may leave behind, or what is kept for as long as it is told: they may speak of what is gone.
 MAY_DANGLE = {"intent": (), "checkpoint": ("session_id",), "rescue": ("worktree_id",), "lock": (), "waiter": ()}
 POINTERS = re.compile(r".*_ids?|depends_on|created_by")
-SECRETS = {
-    "a private key": re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
-    "an AWS access key": re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    "a GitHub token": re.compile(rb"\bgh[pousr]_[0-9A-Za-z]{36,}|\bgithub_pat_[0-9A-Za-z_]{22,}"),
-    "a GitLab token": re.compile(rb"\bglpat-[0-9A-Za-z_-]{20,}"),
-    "an OpenAI or Anthropic key": re.compile(rb"\bsk-(?:proj-|ant-|svcacct-)?[0-9A-Za-z_-]{32,}"),
-    "a Slack token": re.compile(rb"\bxox[abprs]-[0-9A-Za-z-]{10,}"),
-    "a Google API key": re.compile(rb"\bAIza[0-9A-Za-z_-]{35}\b"),
-    "an npm token": re.compile(rb"\bnpm_[0-9A-Za-z]{36}\b"),
-}
 
 
 def documents(look: Look) -> Found:
@@ -174,7 +164,7 @@ def secrets(look: Look) -> Found:
     """No text of the state looks like a key; the key itself is never shown."""
     found = 0
     for one in look.sound.documents(REFS[0]):
-        names = [name for name, shape in SECRETS.items() if shape.search(one.raw)]
+        names = keyshapes.seen_in(one.raw.decode("utf-8", "replace"))
         if names:
             found += 1
         if names and found <= look.named:
