@@ -32,7 +32,7 @@ def bring(flow: Flow, worktree: Worktree, path: Path, snapshot: Rescue | None, o
     branch, head = _branch(flow, worktree, snapshot)
     if path.exists() or path.is_symlink():
         raise refuse(worktree, f"cannot come back: '{path.name}' is there already", "its place free")
-    aside = path.with_name(f".{path.name}.coming")
+    aside = path.with_name(f".{path.name}.{flow.read().mint('wt')}")  # of this call alone: another may be at it too
     made = flow.store.refs.read(f"refs/heads/{branch}") is None
     stored = {name: placing.stored_path(flow, one) for name, one in (("path", path), ("aside", aside))}
     about = {"worktree_id": worktree.id, "session_id": owner, "branch": branch, "head": head, "made": made}
@@ -99,7 +99,7 @@ def _recorded(tx: Tx, intent: Intent) -> Worktree:
     )  # fmt: skip
 
 
-def settle(flow: Flow, intent: Intent) -> intents.Publish:
+def settle(flow: Flow, intent: Intent) -> intents.Publish | None:
     """What came to its place is whole and stays; what did not is removed with the branch made for it."""
     args, worktrees = intent.args, flow.world.worktrees
     path, aside = (flow.world.repo / str(args[name]) for name in ("path", "aside"))
@@ -110,6 +110,8 @@ def settle(flow: Flow, intent: Intent) -> intents.Publish:
 
         return finish
     worktrees.unmake(aside)
+    if aside.exists():
+        return None  # a git that outlived its process still writes there: looked at again by the next call
     if args.get("made"):
         worktrees.delete_branch(str(args["branch"]), str(args["head"]))
     return lambda tx: intents.end(tx, intent.id, "reversed")
