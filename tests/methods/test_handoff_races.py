@@ -16,6 +16,7 @@ from tests.machines import RESCUE, STATE, Joins, Machine, in_step
 from tests.methods.dying import DEEP
 from tests.methods.offers import begun, half_done, offered, seen, take
 from tests.methods.test_kills import flow_of, killed_at_each_step
+from tests.methods.test_worktrees import spawned
 from tests.remotes import Serve
 
 AT_ONCE = """
@@ -93,6 +94,24 @@ def test_of_several_that_take_at_once_one_has_it(serve: Serve, machine: Joins, m
         claim = tx.require(Task, case).claim
         assert claim and claim.session_id == winner and {row.session_id for row in tx.all(Lease)} == {winner}
         again.close()
+
+
+def test_of_two_processes_of_one_machine_the_work_comes_once(serve: Serve, machine: Joins) -> None:
+    host = serve()
+    one, two = machine(host), machine(host)
+    spawned(one, "errand")
+    half_done(one.path)
+    offered(one)
+    two.close()
+    said = at_once(*[(two, "handoff.take", {"target_session_id": one.session})] * 3)
+    again = Machine(two.folder)
+    winners = {found["session"] for found in said if "code" not in found}
+    assert len(winners) == 1 and {found.get("code", "conflict") for found in said} == {"conflict"}
+    found = take(again, one)
+    assert {found["session"]["id"]} == winners
+    assert not [item for item in found["worktrees"] if "missing" in item] and seen(again.path) == seen(one.path)
+    whole(again)
+    again.close()
 
 
 def test_a_withdrawal_and_a_taking_are_not_both_done(serve: Serve, machine: Joins) -> None:
