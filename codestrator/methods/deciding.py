@@ -38,13 +38,21 @@ def share(flow: Flow, remote: str, names: Sequence[str], *, direction: str = "bo
 
 
 def decided(
-    flow: Flow, remote: str, act: Callable[[Tx], T], about: str, order: tuple[str, ...] = ("state", "locks")
+    flow: Flow,
+    remote: str,
+    act: Callable[[Tx], T],
+    about: str,
+    order: tuple[str, ...] = ("state", "locks"),
+    forced: bool = False,
 ) -> T:
-    """Publish what `act` stages there, then here; `act` runs again on what another machine published first."""
+    """Publish what `act` stages there, then here; `act` runs again on what another machine published first.
+
+    `forced`: here alone if it cannot be said whether it came there. It is the same commit, so both can be joined.
+    """
     for _ in range(TRIES):
         share(flow, remote, ("state", "locks"))
         try:
-            return flow.transact(act, about, order=order, mover=_Mover(flow, remote), aside=True)
+            return flow.transact(act, about, order=order, mover=_Mover(flow, remote, forced), aside=True)
         except _Lost:
             continue
     raise Busy(
@@ -56,9 +64,10 @@ def decided(
 class _Mover:
     """Moves refs on the remote, and only when they are accepted there, here."""
 
-    def __init__(self, flow: Flow, remote: str) -> None:
+    def __init__(self, flow: Flow, remote: str, forced: bool) -> None:
         self._flow = flow
         self._remote = remote
+        self._forced = forced
 
     def __call__(self, moves: Sequence[Move]) -> None:
         refs = self._flow.store.refs
@@ -66,7 +75,13 @@ class _Mover:
         sent = [Push(one.ref, str(one.new), refs.read(syncing.tracking(self._remote, one.ref))) for one in ours]
         if any(one.seen and not is_ancestor(self._flow.store, one.seen, one.new) for one in sent):
             raise _Lost  # another process here has fetched meanwhile: a lease on that would overwrite it
-        found = self._sent(sent)
+        try:
+            found = self._sent(sent)
+        except Offline:
+            if not self._forced:
+                raise
+            refs.move(moves)
+            return
         if refused := next((one for one in found.values() if one.verdict == "refused"), None):
             raise External(
                 f"'{self._remote}' declined it: {refused.words}",

@@ -129,8 +129,9 @@ def _granted(flow: Flow, want: Take, taker: _Taker, remote: str | None) -> dict[
 
     if remote:
         try:
-            return deciding.decided(flow, remote, act, want.target_session_id, order=("locks", "state"))
-        except Offline:  # fallen silent since it was asked
+            about = want.target_session_id
+            return deciding.decided(flow, remote, act, about, order=("locks", "state"), forced=want.force)
+        except Offline:  # fallen silent since it was asked, with nothing sent
             if not want.force:
                 raise
     return flow.transact(act, want.target_session_id, order=("locks", "state"))

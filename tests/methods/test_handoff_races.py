@@ -171,6 +171,22 @@ def test_a_push_that_never_came_changes_nothing(serve: Serve, machine: Joins, fa
     take(two, one)
 
 
+def test_a_server_that_falls_silent_is_gone_without_by_force(serve: Serve, machine: Joins) -> None:
+    host = serve("http")
+    assert isinstance(host, HttpHost)
+    one, two = machine(host), machine(host)
+    half_done(one.path)
+    offered(one)
+    in_step(two)
+    host.fail("cut", times=20)
+    found = take(two, one, force=True, reason="the network fails")
+    host.heal()
+    assert seen(two.path) == seen(one.path) and there(host, one.session)["status"] == "offered"
+    in_step(two, one)
+    assert there(host, one.session)["handed_to"] == found["session"]["id"] == two.session
+    assert one.digest() == two.digest()
+
+
 def test_what_another_process_here_has_fetched_meanwhile_is_not_overwritten(serve: Serve, machine: Joins) -> None:
     """The lease is on what was last heard of; to hear of more in between must not make it a lease on that."""
     host = serve()
