@@ -1,13 +1,31 @@
 """A worktree of which there is only a branch or a snapshot made again: made aside, so that it is whole or not there."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from codestrator.calls import Flow, Tx
-from codestrator.errors import CodestratorError, Conflict, WrongState
+from codestrator.errors import Busy, CodestratorError, Conflict, WrongState
 from codestrator.methods import intents, names, placing
 from codestrator.ports import Contention, Move
 from codestrator.records import SESSION_ENDED, Intent, Place, Rescue, Session, Worktree
 from codestrator.store.joining import is_ancestor
+
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def alone(flow: Flow, worktree_id: str) -> Iterator[None]:
+    """Nobody else on this machine brings the same worktree meanwhile; `busy` if somebody does."""
+    name = f"{worktree_id}.bring"
+    with _one_at_a_time:
+        if not flow.world.live.take(name):
+            raise Busy(f"'{worktree_id}' is just being brought here by another process", hint="Call the same again.")
+        try:
+            yield
+        finally:
+            flow.world.live.leave(name)
 
 
 def free_place(flow: Flow, tx: Tx, worktree: Worktree) -> Path:
@@ -32,7 +50,7 @@ def bring(flow: Flow, worktree: Worktree, path: Path, snapshot: Rescue | None, o
     branch, head = _branch(flow, worktree, snapshot)
     if path.exists() or path.is_symlink():
         raise refuse(worktree, f"cannot come back: '{path.name}' is there already", "its place free")
-    aside = path.with_name(f".{path.name}.coming")
+    aside = path.with_name(f".{path.name}.{flow.read().mint('wt')}")  # of this call alone: another may be at it too
     made = flow.store.refs.read(f"refs/heads/{branch}") is None
     stored = {name: placing.stored_path(flow, one) for name, one in (("path", path), ("aside", aside))}
     about = {"worktree_id": worktree.id, "session_id": owner, "branch": branch, "head": head, "made": made}
@@ -50,7 +68,7 @@ def bring(flow: Flow, worktree: Worktree, path: Path, snapshot: Rescue | None, o
         message = error.message
         flow.world.worktrees.unmake(aside)
         if made and not path.exists():
-            flow.world.worktrees.delete_branch(branch, head)
+            _drop(flow, branch, head)
         flow.transact(lambda tx: intents.end(tx, intent_id, "failed", message=message), worktree.id)
         raise
 
@@ -84,6 +102,12 @@ def _at(flow: Flow, worktree: Worktree, branch: str, head: str) -> None:
         raise refuse(worktree, f"has its branch '{branch}' moved by somebody", f"'{head[:12]}'") from None
 
 
+def _drop(flow: Flow, branch: str, head: str) -> None:
+    """Delete a branch that was made for nothing; one that is checked out was not."""
+    if not any(one.branch == branch for one in flow.world.worktrees.folders()):
+        flow.world.worktrees.delete_branch(branch, head)
+
+
 def _recorded(tx: Tx, intent: Intent) -> Worktree:
     """Stage that the worktree is here; its owner's, if that has not ended."""
     worktree = tx.require(Worktree, str(intent.args["worktree_id"]))
@@ -99,7 +123,7 @@ def _recorded(tx: Tx, intent: Intent) -> Worktree:
     )  # fmt: skip
 
 
-def settle(flow: Flow, intent: Intent) -> intents.Publish:
+def settle(flow: Flow, intent: Intent) -> intents.Publish | None:
     """What came to its place is whole and stays; what did not is removed with the branch made for it."""
     args, worktrees = intent.args, flow.world.worktrees
     path, aside = (flow.world.repo / str(args[name]) for name in ("path", "aside"))
@@ -110,8 +134,10 @@ def settle(flow: Flow, intent: Intent) -> intents.Publish:
 
         return finish
     worktrees.unmake(aside)
+    if aside.exists():
+        return None  # a git that outlived its process still writes there: looked at again by the next call
     if args.get("made"):
-        worktrees.delete_branch(str(args["branch"]), str(args["head"]))
+        _drop(flow, str(args["branch"]), str(args["head"]))
     return lambda tx: intents.end(tx, intent.id, "reversed")
 
 

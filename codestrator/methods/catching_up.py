@@ -67,11 +67,15 @@ def settle(flow: Flow, intent: Intent) -> intents.Publish:
     if folder is None or not folder.is_dir():
         return lambda tx: intents.end(tx, intent.id, "reversed")
     kept, _ = rescue.take(flow, worktree, folder, "interrupted", own=True)
-    flow.world.worktrees.replace(folder, kept.commit, snapshot.commit, str(worktree.branch))
+    outcome: dict[str, str] = {}
+    try:
+        flow.world.worktrees.replace(folder, kept.commit, snapshot.commit, str(worktree.branch))
+    except CodestratorError as error:  # what is there is kept; the next taking tells of it
+        outcome["message"] = error.message
 
     def finish(tx: Tx) -> None:
         if tx.get(Rescue, kept.id) is None:
             tx.put(kept)
-        intents.end(tx, intent.id, "done")
+        intents.end(tx, intent.id, "failed" if outcome else "done", **outcome)
 
     return finish

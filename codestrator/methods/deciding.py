@@ -47,10 +47,14 @@ def decided(
     order: tuple[str, ...] = ("state", "locks"),
     *,
     local: Mover | None = None,
+    forced: bool = False,
 ) -> T:
-    """Publish what `act` stages there, then here; `act` runs again on what another machine published first."""
+    """Publish what `act` stages there, then here; `act` runs again on what another machine published first.
+
+    `forced`: here alone if it cannot be said whether it came there. It is the same commit, so both can be joined.
+    """
     end = flow.now().boot_ms + 1000 * MOST_SECONDS
-    mover = _Mover(flow, remote, local)
+    mover = _Mover(flow, remote, local, forced=forced)
     found: list[T] = []
 
     def once(tx: Tx) -> T:
@@ -77,7 +81,8 @@ def decided(
 class _Mover:
     """Moves refs on the remote, and only when they are accepted there, here."""
 
-    def __init__(self, flow: Flow, remote: str, local: Mover | None) -> None:
+    def __init__(self, flow: Flow, remote: str, local: Mover | None, *, forced: bool) -> None:
+        self._forced = forced
         self._flow = flow
         self._remote = remote
         self._local = local or flow.store.refs.move
@@ -105,7 +110,13 @@ class _Mover:
             raise _Lost  # another process here has fetched meanwhile: a lease on that would overwrite it
         for one in sent:
             syncing.hold(self._flow, self._remote, one.ref, one.new)
-        found = self._sent(sent)
+        try:
+            found = self._sent(sent)
+        except Offline:
+            if not self._forced:
+                raise
+            self._local(moves)
+            return
         if refused := next((one for one in found.values() if one.verdict == "refused"), None):
             raise External(
                 f"'{self._remote}' declined it: {refused.words}",

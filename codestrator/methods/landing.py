@@ -59,7 +59,10 @@ def land(flow: Flow, want: Landing) -> dict[str, Any]:
 
 
 def _item(flow: Flow, tx: Tx, want: Landing) -> Land:
-    session = who.active_session(tx, want.session_id)
+    session = who.session_of(tx, want.session_id)
+    for lease in tx.found(Lease, domain="merge", session_id=session.handed_to, state="held"):
+        who.check_not_taken(session, lease.id, lease, want.fence)
+    session = who.active_session(tx, session.id)
     item = queue.own_item(tx, session.id, want.request_id) or _just_landed(flow, tx, session)
     if item is None or item.session_id != session.id:
         raise WrongState(

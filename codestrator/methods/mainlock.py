@@ -174,6 +174,7 @@ def release(flow: Flow, want: Release) -> dict[str, Any]:
         if lease is None or lease.state != "held":
             return
         if lease.session_id != session.id:
+            who.check_not_taken(session, lease.id, lease, want.fence)
             if liveness.lease_over(tx, lease):
                 return
             raise _held(tx, lease, target, None)

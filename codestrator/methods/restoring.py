@@ -82,7 +82,8 @@ def _same(flow: Flow, session: Session, snapshot: Rescue) -> tuple[Worktree, tup
     if folder.is_dir() and place is not None and place.status != "removed":
         _check_untouched(flow, tx, worktree, folder, snapshot, session)
         return worktree, None
-    return worktree, bringing.bring(flow, worktree, folder, snapshot, session.id)
+    with bringing.alone(flow, worktree.id):
+        return worktree, bringing.bring(flow, worktree, folder, snapshot, session.id)
 
 
 def _check_untouched(flow: Flow, tx: Tx, worktree: Worktree, folder: Path, snapshot: Rescue, session: Session) -> None:

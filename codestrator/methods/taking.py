@@ -70,7 +70,7 @@ def take(flow: Flow, want: Take) -> dict[str, Any]:
         flow.seat.take(taker.id)
     if before:
         resume.remove_own_root(flow, before)
-    worktrees = [_brought_back(flow, one, taker.id) for one in _worktrees(flow.read(), taker.id)]
+    worktrees = [_brought_back(flow, one.id, taker.id) for one in _worktrees(flow.read(), taker.id)]
     found = resume.answer(flow.read(), taker.id) | {"transferred": transferred, "worktrees": worktrees}
     return found | {"brief": brief.brief(flow, brief.Brief(session_id=taker.id))}
 
@@ -129,8 +129,9 @@ def _granted(flow: Flow, want: Take, taker: _Taker, remote: str | None) -> dict[
 
     if remote:
         try:
-            return deciding.decided(flow, remote, act, want.target_session_id, order=("locks", "state"))
-        except Offline:  # fallen silent since it was asked
+            about = want.target_session_id
+            return deciding.decided(flow, remote, act, about, order=("locks", "state"), forced=want.force)
+        except Offline:  # fallen silent since it was asked, with nothing sent
             if not want.force:
                 raise
     return flow.transact(act, want.target_session_id, order=("locks", "state"))
@@ -148,23 +149,28 @@ def _worktrees(tx: Tx, session_id: str) -> list[Worktree]:
     return sorted((one for one in found if one.kind != "main"), key=lambda one: one.id)
 
 
-def _brought_back(flow: Flow, worktree: Worktree, session_id: str) -> dict[str, Any]:
+def _brought_back(flow: Flow, worktree_id: str, session_id: str) -> dict[str, Any]:
     """Folder, branch, index and files as they were kept; one that is here already is left alone."""
-    tx = flow.read()
-    item: dict[str, Any] = {"worktree_id": worktree.id, "restored": False}
-    folder, snapshot = places.path_of(tx, worktree), tx.get(Rescue, worktree.latest_snapshot_id)
-    here = folder is not None and folder.is_dir()
-    if here and snapshot is None:
-        return item | {"path": str(folder)}
-    if snapshot is not None and flow.world.worktrees.resolve(snapshot.commit) is None:
-        return item | {"missing": f"'{snapshot.id}' of '{worktree.id}' is not here, expected its commit"}
+    item: dict[str, Any] = {"worktree_id": worktree_id, "restored": False}
     try:
-        if here and folder and snapshot:
-            item["path"] = str(folder)
-            new = catching_up.catch_up(flow, worktree, folder, snapshot, session_id)
-            return item | ({"snapshot_id": snapshot.id, "restored": True} if new else {})
-        path = bringing.free_place(flow, tx, worktree)
-        bringing.bring(flow, worktree, path, snapshot, session_id)
+        with bringing.alone(flow, worktree_id):
+            return item | _brought(flow, worktree_id, session_id)
     except CodestratorError as error:
-        return item | {"missing": error.message}
-    return item | {"path": str(path), "snapshot_id": snapshot.id if snapshot else None, "restored": True}
+        folder = places.path_of(tx := flow.read(), tx.require(Worktree, worktree_id))
+        here = {"path": str(folder)} if folder and folder.is_dir() else {}
+        return item | here | {"missing": error.message}
+
+
+def _brought(flow: Flow, worktree_id: str, session_id: str) -> dict[str, Any]:
+    tx = flow.read()
+    worktree = tx.require(Worktree, worktree_id)
+    folder, snapshot = places.path_of(tx, worktree), tx.get(Rescue, worktree.latest_snapshot_id)
+    if snapshot is not None and flow.world.worktrees.resolve(snapshot.commit) is None:
+        raise bringing.refuse(worktree, f"has its snapshot '{snapshot.id}' elsewhere", "its commit here")
+    kept = {"snapshot_id": snapshot.id if snapshot else None, "restored": True}
+    if folder is not None and folder.is_dir():
+        new = snapshot is not None and catching_up.catch_up(flow, worktree, folder, snapshot, session_id)
+        return {"path": str(folder)} | (kept if new else {})
+    path = bringing.free_place(flow, tx, worktree)
+    bringing.bring(flow, worktree, path, snapshot, session_id)
+    return {"path": str(path)} | kept

@@ -147,7 +147,7 @@ class GitWorktrees:
 
     def unmake(self, aside: Path) -> None:
         if aside.name.startswith(".") and aside.is_dir():
-            shutil.rmtree(aside)
+            shutil.rmtree(aside, ignore_errors=True)
         if not aside.exists() and any(one.path == aside for one in self.folders()):
             self._forget(aside)
 

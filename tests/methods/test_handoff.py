@@ -67,6 +67,7 @@ def test_who_lost_it_is_told_who_has_it(serve: Serve, machine: Joins) -> None:
     one, two = machine(host), machine(host)
     case = begun(one)
     lock = one("lock.list")["items"][0]["id"]
+    one("merge.main.acquire_lock")
     offered(one)
     take(two, one)
     one.sync()
@@ -76,6 +77,8 @@ def test_who_lost_it_is_told_who_has_it(serve: Serve, machine: Joins) -> None:
         ("work.checkpoint", {"case_id": case, "summary": "x"}),
         ("lock.heartbeat", {"lock_id": lock}),
         ("lock.release", {"lock_id": lock}),
+        ("merge.main.land", {}),
+        ("merge.main.release_lock", {}),
     )
     for method, given in guarded:
         with unchanged(one), pytest.raises(StaleFence) as stale:

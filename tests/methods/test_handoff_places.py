@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from codestrator.records import Rescue, Worktree
+import pytest
+
+from codestrator.errors import Conflict
+from codestrator.records import Lease, Rescue, Worktree
 from tests.conftest import git
 from tests.machines import Joins, in_step
 from tests.methods.offers import commit, half_done, offered, seen, take
@@ -105,3 +108,42 @@ def test_what_somebody_did_in_the_old_folder_meanwhile_is_not_overwritten(serve:
     assert newest in item["missing"]
     fresh = Path(one("rescue.restore", snapshot_id=newest)["path"])
     assert (fresh / "more").read_text() == "x\n"
+
+
+@pytest.mark.parametrize("how", ["branches only", "no atomic pushes", "daemon"])
+def test_a_plain_server_is_good_enough(serve: Serve, machine: Joins, how: str) -> None:
+    settings = {"receive_advertiseAtomic": "false"} if how == "no atomic pushes" else {}
+    host = serve("daemon" if how == "daemon" else "file", **settings)
+    prefix: tuple[str, ...] = ()
+    if how == "branches only":
+        host.takes_only_branches()
+        prefix = ("-c", "codestrator.refPrefix=refs/heads/codestrator/")
+    one, two, three = (machine(host, *prefix) for _ in range(3))
+    half_done(one.path)
+    one("lock.acquire", scope_type="file", scope_path="a")
+    offered(one)
+    take(two, one)
+    assert seen(two.path) == seen(one.path)
+    with pytest.raises(Conflict):
+        take(three, one)
+    assert {row.session_id for row in two.world.store.read().all(Lease)} == {two.session}
+
+
+def test_an_index_that_is_locked_is_told_of_and_the_work_here_kept(serve: Serve, machine: Joins) -> None:
+    """As git leaves it when it is killed while it writes; whose lock it is nobody can know."""
+    host = serve()
+    one, two = machine(host), machine(host)
+    half_done(one.path)
+    offered(one)
+    take(two, one)
+    commit(two.path, more="x\n")
+    offered(two)
+    mine = seen(one.path)
+    lock = Path(git("rev-parse", "--absolute-git-dir", at=one.path)) / "index.lock"
+    lock.touch()
+    (item,) = take(one, two)["worktrees"]
+    assert "index.lock" in item["missing"] and not item["restored"]
+    lock.unlink()
+    assert seen(one.path) == mine
+    (item,) = take(one, two)["worktrees"]
+    assert item["restored"] and seen(one.path) == seen(two.path)

@@ -16,6 +16,7 @@ from tests.machines import RESCUE, STATE, Joins, Machine, in_step
 from tests.methods.dying import DEEP
 from tests.methods.offers import begun, half_done, offered, seen, take
 from tests.methods.test_kills import flow_of, killed_at_each_step
+from tests.methods.test_worktrees import spawned
 from tests.remotes import Serve
 
 AT_ONCE = """
@@ -95,6 +96,24 @@ def test_of_several_that_take_at_once_one_has_it(serve: Serve, machine: Joins, m
         again.close()
 
 
+def test_of_two_processes_of_one_machine_the_work_comes_once(serve: Serve, machine: Joins) -> None:
+    host = serve()
+    one, two = machine(host), machine(host)
+    spawned(one, "errand")
+    half_done(one.path)
+    offered(one)
+    two.close()
+    said = at_once(*[(two, "handoff.take", {"target_session_id": one.session})] * 3)
+    again = Machine(two.folder)
+    winners = {found["session"] for found in said if "code" not in found}
+    assert len(winners) == 1 and {found.get("code", "conflict") for found in said} == {"conflict"}
+    found = take(again, one)
+    assert {found["session"]["id"]} == winners
+    assert not [item for item in found["worktrees"] if "missing" in item] and seen(again.path) == seen(one.path)
+    whole(again)
+    again.close()
+
+
 def test_a_withdrawal_and_a_taking_are_not_both_done(serve: Serve, machine: Joins) -> None:
     host = serve("http")
     one, two = machine(host), machine(host)
@@ -150,6 +169,22 @@ def test_a_push_that_never_came_changes_nothing(serve: Serve, machine: Joins, fa
     assert host.refs() == kept and two.refs() == before
     whole(two)
     take(two, one)
+
+
+def test_a_server_that_falls_silent_is_gone_without_by_force(serve: Serve, machine: Joins) -> None:
+    host = serve("http")
+    assert isinstance(host, HttpHost)
+    one, two = machine(host), machine(host)
+    half_done(one.path)
+    offered(one)
+    in_step(two)
+    host.fail("cut", times=20)
+    found = take(two, one, force=True, reason="the network fails")
+    host.heal()
+    assert seen(two.path) == seen(one.path) and there(host, one.session)["status"] == "offered"
+    in_step(two, one)
+    assert there(host, one.session)["handed_to"] == found["session"]["id"] == two.session
+    assert one.digest() == two.digest()
 
 
 def test_what_another_process_here_has_fetched_meanwhile_is_not_overwritten(serve: Serve, machine: Joins) -> None:
