@@ -49,7 +49,7 @@ def root_of(repo: Path, taken: dict[str, Any]) -> Path:
     return repo / str(taken["session_root_worktree"]["path"])
 
 
-@pytest.mark.parametrize("kind", ["http", "ssh"])
+@pytest.mark.parametrize("kind", ["http", pytest.param("ssh", marks=pytest.mark.slow)])
 def test_a_clone_and_one_command_and_the_work_goes_on(serve: Serve, tmp_path: Path, kind: str) -> None:
     host = serve(kind)
     path, session = begun(host, tmp_path / "laptop" / "shop")

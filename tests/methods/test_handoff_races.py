@@ -66,7 +66,7 @@ def whole(one: Machine) -> None:
     assert {row.session_id for row in tx.all(Lease)} <= {row.id for row in tx.rows(Session)}
 
 
-@pytest.mark.parametrize("many", [2, 4])
+@pytest.mark.parametrize("many", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_of_several_that_take_at_once_one_has_it(serve: Serve, machine: Joins, many: int) -> None:
     host = serve("http")
     one = machine(host)
