@@ -9,7 +9,7 @@ from msgspec import Struct
 from codestrator.calls import Flow
 from codestrator.clock import rfc3339
 from codestrator.errors import NeedsPerson, Offline, UnreadableState
-from codestrator.methods import books, shared_rescue
+from codestrator.methods import books, quiet, shared_rescue
 from codestrator.methods.fetching import bring
 from codestrator.ports import Move
 from codestrator.programs import Push, Pushed
@@ -178,7 +178,7 @@ class Sync:
                 pending = []
         for ref in pending:
             self._say(ref, "refused", f"others were first in each of {rounds} rounds; run it again")
-        self._remember()
+        self._remember(rounds < MOST_ROUNDS and not pending)
         if self._flow.store.initialised:
             books.note_first_sight(self._flow)
         return rounds
@@ -328,9 +328,11 @@ class Sync:
         if first and self._rescue and self._snapshots.verdict == "up_to_date":
             self._snapshots.verdict, self._snapshots.detail = "offline", error.message
 
-    def _remember(self) -> None:
+    def _remember(self, settled: bool) -> None:
         known = remembered(self._flow, self._remote)
         known.verdicts |= {one.ref: one.verdict for one in self._items.values()}
         if not all(one.verdict == "offline" for one in self._items.values()):
             known.at = rfc3339(self._flow.now().at)
         self._flow.world.files.write(f"sync/{self._remote.replace('/', '%2f')}.json", msgspec.json.encode(known))
+        if settled and self._flow.store.initialised:
+            quiet.note(self._flow, self._remote, {ref: tracking(self._remote, ref) for ref in self._items})

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench.fill import fill
-from tests.bench.measure import Row, at_most, repository
+from tests.bench.measure import Row, at_most, count_at_most, repository
 from tests.bench.store import toucher
 from tests.machines import Machine
 
@@ -30,7 +30,7 @@ def travel(folder: Path) -> list[Row]:
         _git(there, "config", name, value)
     other = Machine(there)
     other.sync()
-    rows = [_both_changed(one, other), _nothing_to_do(one)]
+    rows = [_both_changed(one, other), _nothing_to_do(one), _push_of_the_user(one)]
     one.close()
     other.close()
     return rows
@@ -67,6 +67,22 @@ def _nothing_to_do(one: Machine) -> Row:
         ours.append(_timed(lambda: one.sync()))
         beside.append(_timed(lambda: _git(one.folder, "ls-remote", "origin")))
     return at_most("sync, nothing to do / git ls-remote", min(ours), min(beside), 1.2)
+
+
+def _push_of_the_user(one: Machine) -> Row:
+    """What the pre-push hook adds to a push with nothing to share, beside a shell that does nothing."""
+    one.sync()
+    hook = one.folder / ".git" / "hooks" / "pre-push"
+    hook.write_bytes((Path(__file__).parents[2] / "hooks" / "pre-push").read_bytes())
+    hook.chmod(0o755)
+    line = f"refs/heads/main {'1' * 40} refs/heads/main {'2' * 40}\n".encode()
+
+    def run(*words: str) -> None:
+        subprocess.run(words, cwd=one.folder, input=line, check=True, capture_output=True)
+
+    ours = min(_timed(lambda: run(str(hook), "origin", "url")) for _ in range(100))
+    beside = min(_timed(lambda: run("sh", "-c", "true")) for _ in range(100))
+    return count_at_most("pre-push with nothing to share, over sh -c true", round(ours - beside, 2), 5, "ms")
 
 
 def _timed(act: Callable[[], object]) -> float:

@@ -263,6 +263,32 @@ def test_a_push_to_the_remote_takes_the_state_along_and_one_to_another_does_not(
     assert program.hooks() == ["pre-push", "pre-push"]  # its own push runs none
 
 
+def test_a_push_with_nothing_to_share_starts_no_process_of_ours(
+    root: Actor, run: Run, origin: Path, program: Program
+) -> None:
+    repo = root.world.repo
+    assert run("init", "--remote", "origin").returncode == 0
+
+    def pushed(to: str = "main") -> list[str]:
+        """The hooks that started the program while a commit was pushed."""
+        before = len(program.hooks())
+        git("commit", "-q", "--allow-empty", "-m", to, at=repo)
+        assert typed("git", "push", "-q", "origin", f"HEAD:refs/heads/{to}", at=repo).returncode == 0
+        return program.hooks()[before:]
+
+    assert pushed() == ["pre-push"]
+    assert pushed() == pushed() == []
+    epic = root("task.create", level="epic", title="More to tell")["task"]["id"]
+    assert pushed() == ["pre-push"] and pushed() == []
+    root("merge.main.acquire_lock", target_branch="main")
+    assert pushed("other") == ["pre-push"] and pushed("other") == []
+    assert pushed("main") == ["pre-push"]  # work lands there: its fences are looked at
+    git("pack-refs", "--all", at=repo)  # then the shell cannot tell
+    assert pushed("other") == ["pre-push"]
+    root("task.update", task_id=epic, title="And more")
+    assert pushed("other") == ["pre-push"] and pushed("other") == []
+
+
 def test_a_child_shares_nothing_and_pushes_without_a_word(shared: Path, origin: Path) -> None:
     tip = commit(shared, "a.txt")
     done = typed("git", "push", "-q", "origin", "main", at=shared, CODESTRATOR_RUNNER_MODE="child")
