@@ -1,12 +1,15 @@
 """What the page is made of, read at once: from one picture of the state, or, while others write, nearly one."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from codestrator.clock import parse
 from codestrator.edges import verbs
 from codestrator.edges.context import Context
+from codestrator.errors import NotFound, SchemaNewer, UnreadableState
+from codestrator.model import Document
 from codestrator.records import (
     LAND_OPEN,
     SESSION_ENDED,
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from codestrator.calls import Tx
 
 T = TypeVar("T")
+D = TypeVar("D", bound=Document)
 TRIES = 3  # so often it is read again because somebody wrote meanwhile
 PAGE = 1000
 SESSIONS, CHILDREN, TASKS, CASES, LANDS, NODES, LEASES, LOCKS, OPERATIONS = 40, 80, 600, 150, 60, 300, 200, 200, 40
@@ -86,7 +90,7 @@ def _read(context: Context, tx: "Tx") -> Found:
     lands = _ended_lands(tx)
     sessions = first(sorted(tx.all(Session), key=_born, reverse=True), SESSIONS)
     log = context.call("journal.list", {"limit": OPERATIONS})
-    leases = [tx.require(Lease, row.id) for row in tx.rows(Lease) if row.domain in ("paths", "merge")]
+    leases = _readable(tx, Lease, (row for row in tx.rows(Lease) if row.domain in ("paths", "merge")))
     return Found(
         repository=context.world.repo.name,
         at=tx.now.at,
@@ -111,13 +115,22 @@ def first(found: list[T], limit: int) -> Some[T]:
     return Some(found[:limit], len(found))
 
 
+def _readable(tx: "Tx", kind: type[D], rows: Iterable[Any]) -> list[D]:
+    """The documents of rows; a damaged one is left out, for all others can be shown."""
+    found = []
+    for row in rows:
+        with suppress(UnreadableState, SchemaNewer, NotFound):
+            found.append(tx.require(kind, row.id))
+    return found
+
+
 def moment(given: object) -> datetime | None:
     """A time as documents hold it; None for anything else: what another machine wrote need not be one."""
     try:
         at = parse(str(given))
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return at if at.tzinfo else None
 
 
 def _born(document: Any) -> tuple[str, str]:
@@ -141,21 +154,22 @@ def _children(tx: "Tx", sessions: Iterable[Session]) -> Some[Thread]:
 def _begun(tx: "Tx") -> Some[Task]:
     rows = [row for row in tx.rows(Task) if row.level == "case" and row.status not in ("todo", "cancelled")]
     rows.sort(key=lambda row: (row.updated_at, row.id), reverse=True)
-    return Some([tx.require(Task, row.id) for row in rows[:CASES]], len(rows))
+    return Some(_readable(tx, Task, rows[:CASES]), len(rows))
 
 
 def _ended_lands(tx: "Tx") -> Some[Land]:
     rows = [row for row in tx.rows(Land) if row.state not in LAND_OPEN]
     rows.sort(key=lambda row: (row.queued_at, row.id), reverse=True)
-    return Some([tx.require(Land, row.id) for row in rows[:LANDS]], len(rows))
+    return Some(_readable(tx, Land, rows[:LANDS]), len(rows))
 
 
 def _reviews(tx: "Tx", lands: Iterable[Land]) -> dict[str, Review]:
-    found = {}
+    found: dict[str, Review] = {}
     for land in lands:
         rows = tx.where(Review, merge_request_id=land.merge_request_id)
         if rows:
-            found[land.merge_request_id] = tx.require(Review, max(rows, key=_born).id)
+            newest = _readable(tx, Review, [max(rows, key=_born)])
+            found |= {land.merge_request_id: one for one in newest}
     return found
 
 
@@ -164,7 +178,7 @@ def _nodes(tx: "Tx") -> Some[Node]:
     rows = sorted(
         tx.rows(Node), key=lambda row: (NODE_TYPES.index(row.node_type), _rank(row.status), -row.priority, row.id)
     )
-    return Some([tx.require(Node, row.id) for row in rows[:NODES]], len(rows))
+    return Some(_readable(tx, Node, rows[:NODES]), len(rows))
 
 
 def _plan(context: Context, tx: "Tx") -> Plan:
@@ -180,7 +194,7 @@ def _plan(context: Context, tx: "Tx") -> Plan:
             cases[row.status] = cases.get(row.status, 0) + 1
             done, total = done + row.steps_done, total + row.steps_total
     shown = _shown_tasks(rows, status)
-    tasks = Some([tx.require(Task, row.id) for row in shown], len(rows))
+    tasks = Some(_readable(tx, Task, shown), len(rows))
     below = _counted(rows)
     for task_id, counts in _counted({row.id: row for row in shown}).items():
         below[task_id][2] -= counts[2]

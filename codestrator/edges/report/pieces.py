@@ -1,7 +1,7 @@
 """What several sections are made of: headings, tables that stack on a narrow screen, statuses, times, ids."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from codestrator.edges.report.gathering import moment
 from codestrator.edges.report.markup import Html, el, join
@@ -47,7 +47,6 @@ def when(given: object) -> Html:
     at = given if isinstance(given, datetime) else moment(given)
     if at is None:
         return Html(DASH)
-    at = at.astimezone(UTC)
     return el("time", at.strftime("%Y-%m-%d %H:%M"), datetime=at.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 

@@ -18,6 +18,7 @@ from codestrator.edges.report.pieces import (
     table,
     when,
 )
+from codestrator.edges.verbs import SHOWN
 from codestrator.records import Land, Review
 
 FINDINGS = 5
@@ -33,15 +34,20 @@ def summary(found: Found) -> Html:
     figures = (
         ("Cases finished", f"{finished:,} of {counted:,}"),
         ("Steps done", f"{plan.steps[0]:,} of {plan.steps[1]:,}"),
-        ("Sessions alive", f"{alive:,} of {len(now['sessions']):,} open"),
-        ("Children at work", f"{len(now['children']):,}"),
+        ("Sessions alive", f"{alive:,} of {_at_least(now['sessions'])} open"),
+        ("Children at work", _at_least(now["children"])),
         ("Locks held", f"{found.locks.total:,}"),
-        ("Waiting to land", f"{len(now['queue']):,}"),
+        ("Waiting to land", _at_least(now["queue"])),
         ("Landings", f"{merged:,}" + (" or more" if found.lands.total > len(found.lands.items) else "")),
         ("Needs somebody", f"{len(now['needs']):,}"),
     )
     cards = el("dl", [el("div", el("dt", name), el("dd", value)) for name, value in figures], class_="figures")
     return section("summary", "Summary", cards, _by_status(plan.cases), _needs(now["needs"]))
+
+
+def _at_least(shown: list[Any]) -> str:
+    """How many; the status lists no more than so many of each."""
+    return f"{len(shown):,}" + (" or more" if len(shown) >= SHOWN else "")
 
 
 def _by_status(cases: Mapping[str, int]) -> Html | None:
@@ -110,10 +116,10 @@ def locks(found: Found) -> Html:
     branches = []
     for one in found.locks.items:
         if one["domain"] == "merge":
-            branches.append([el("code", words(one["target_branch"])), " ", _holder(one)])
+            branches.append([el("code", words(one.get("target_branch", ""))), " ", _holder(one)])
             continue
         spot = tree
-        path = str(one["scope_path"])
+        path = str(one.get("scope_path", "."))
         for part in [] if path == "." else path.split("/"):
             spot = spot.setdefault("below", {}).setdefault(part, {})
         spot.setdefault("locks", []).append(one)
@@ -153,8 +159,8 @@ def _with(own: list[Html], where: str, inner: Html) -> Html:
 
 
 def _path(lock: Mapping[str, Any], where: str) -> Html:
-    shown = where + ("/" if lock["scope_type"] == "prefix" else "")
-    kind = "folder" if lock["scope_type"] == "prefix" else "file"
+    shown = where + ("/" if lock.get("scope_type") == "prefix" else "")
+    kind = "folder" if lock.get("scope_type") == "prefix" else "file"
     return el("span", el("code", words(shown), class_="path"), " ", el("span", kind, class_="kind"))
 
 
@@ -162,12 +168,12 @@ def _holder(lock: Mapping[str, Any]) -> list[object]:
     owner = (lock.get("holder") or {}).get("owner")
     return [
         "held by ",
-        ident(lock["session_id"]),
+        ident(lock.get("session_id")),
         [" (", words(owner, 60), ")"] if owner else None,
         " for ",
         lasting(lock["seconds_left"]),
         " more, since ",
-        when(lock["granted_at"]),
+        when(lock.get("granted_at")),
         f", fence {lock['fence']}",
     ]
 
@@ -182,11 +188,11 @@ def queue(found: Found) -> Html:
         (
             ident(one["id"]),
             state(one["state"]),
-            words(one["target_branch"]),
+            words(one.get("target_branch", "")),
             one.get("position"),
             words(one.get("reason") or "", 400),
-            ident(one["session_id"]),
-            when(one["queued_at"]),
+            ident(one.get("session_id")),
+            when(one.get("queued_at")),
         )
         for one in found.now["queue"]
     )
@@ -235,7 +241,7 @@ def journal(found: Found) -> Html:
             ident(one.get("op") or one["commit"][:12]),
             when(one["at"]),
             [el("code", words(one["method"], 80)), " undone" if one.get("undone_by") else None],
-            words(one.get("actor") or "", 60),
+            ident(one.get("actor")),
             _documents(one["documents"]),
         )
         for one in found.journal

@@ -4,13 +4,13 @@ Percent, so that a bar is as wide as the screen lets it be and its strokes and m
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from codestrator.edges.report.gathering import Found, Some, moment, session_over
 from codestrator.edges.report.markup import Html, Room, el, left_out, within, words
 from codestrator.edges.report.pieces import DASH, NONE, ident, lasting, section, state
-from codestrator.records import LAND_OPEN, Land, Lease, Session, Task
+from codestrator.records import Land, Lease, Session, Task
 
 ROWS = Room(240, 400_000)
 TICKS = 4
@@ -105,15 +105,14 @@ def _landings(found: Found) -> Iterator[Bar]:
         if begin := moment(one.queued_at):
             yield _landing(one, begin)
     for item in found.now["queue"]:
-        if begin := moment(item["queued_at"]):
-            about = f"to {item['target_branch']}"
-            yield Bar("landing", about, item["id"], item["session_id"], begin, None, item["state"])
+        if begin := moment(item.get("queued_at")):
+            about = f"to {item.get('target_branch')}"
+            yield Bar("landing", about, item["id"], item.get("session_id"), begin, None, item["state"])
 
 
 def _landing(land: Land, begin: datetime) -> Bar:
     end = moment(land.completed_at) or moment(land.updated_at)
     mark = end if land.state == "merged" else None
-    assert land.state not in LAND_OPEN
     return Bar("landing", f"to {land.target_branch}", land.id, land.session_id, begin, end, land.state, mark)
 
 
@@ -129,8 +128,7 @@ def _grouped(sessions: Iterable[Bar], parts: Iterable[Bar]) -> list[Bar]:
 
 
 def _axis(bars: list[Bar], now: datetime) -> Axis:
-    ends = [one.end or now for one in bars]
-    begin, end = min(one.begin for one in bars), max(*ends, now)
+    begin, end = min(one.begin for one in bars), now
     return Axis(begin, end if end > begin else begin + timedelta(seconds=1))
 
 
@@ -138,7 +136,7 @@ def _scale(axis: Axis) -> Html:
     span = axis.end - axis.begin
     form = "%H:%M:%S" if span < timedelta(minutes=10) else "%H:%M" if span < timedelta(hours=20) else "%m-%d"
     times = (axis.begin + span * number / TICKS for number in range(TICKS + 1))
-    return el("span", [el("span", one.astimezone(UTC).strftime(form)) for one in times], class_="ticks")
+    return el("span", [el("span", one.strftime(form)) for one in times], class_="ticks")
 
 
 def _row(bar: Bar, axis: Axis) -> Html:
@@ -154,11 +152,10 @@ def _row(bar: Bar, axis: Axis) -> Html:
 
 
 def _times(bar: Bar, axis: Axis) -> str:
-    begin = bar.begin.astimezone(UTC)
     form = "%H:%M:%S" if axis.end - axis.begin < timedelta(hours=20) else "%m-%d %H:%M"
-    end = bar.end.astimezone(UTC).strftime(form) if bar.end else "now"
+    end = bar.end.strftime(form) if bar.end else "now"
     length = lasting(((bar.end or axis.end) - bar.begin).total_seconds())
-    return f"{begin.strftime(form)} {DASH} {end}, {length}"
+    return f"{bar.begin.strftime(form)} {DASH} {end}, {length}"
 
 
 def _drawn(bar: Bar, axis: Axis) -> Html:

@@ -138,10 +138,14 @@ def _evidence(one: Evidence) -> list[object]:
     if one.exit_status is not None:
         said.append(f"exit status {one.exit_status} ")
     if one.duration_seconds is not None:
-        said.append(f"in {lasting(one.duration_seconds)} ")
+        said.append(f"in {_measured(one.duration_seconds)} ")
     if one.commit:
         said += ["on ", commit(one.commit), " "]
     return [*said, passage(one.note) if one.note else None]
+
+
+def _measured(seconds: float) -> str:
+    return f"{seconds:.1f} s" if 0 <= seconds < 60 else lasting(seconds)
 
 
 def graph(found: Found) -> Html:
