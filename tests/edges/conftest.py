@@ -1,12 +1,14 @@
 """A shell for tests of the command line."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.edges.pages import Browser
 from tests.edges.shell import Run
 
 
@@ -27,3 +29,11 @@ def run(repo: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("chromium is not installed")
+    return Browser(program, tmp_path_factory.mktemp("browser"))

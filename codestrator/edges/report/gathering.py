@@ -11,6 +11,7 @@ from codestrator.edges.context import Context
 from codestrator.errors import NotFound, SchemaNewer, UnreadableState
 from codestrator.model import Document
 from codestrator.records import (
+    FINISHED,
     LAND_OPEN,
     SESSION_ENDED,
     THREAD_ENDED,
@@ -48,7 +49,9 @@ class Plan(NamedTuple):
 
     tasks: Some[Task]
     status: dict[str, str]
-    below: dict[str, tuple[int, int, int]]  # of a task: cases finished, cases that count, tasks that are not shown
+    below: dict[
+        str, tuple[int, int, int]
+    ]  # of a task: cases finished, cases that count, parts of it that are not shown
     cases: dict[str, int]  # by status
     steps: tuple[int, int]
 
@@ -146,7 +149,7 @@ def _children(tx: "Tx", sessions: Iterable[Session]) -> Some[Thread]:
     shown = {one.id for one in sessions}
     rows = [row for row in tx.rows(Thread) if row.parent_thread_id and row.session_id in shown]
     rows.sort(key=lambda row: row.status in THREAD_ENDED)
-    found = sorted((tx.require(Thread, row.id) for row in rows[: PAGE // 2]), key=_born, reverse=True)
+    found = sorted(_readable(tx, Thread, rows[: PAGE // 2]), key=_born, reverse=True)
     found.sort(key=lambda one: one.status in THREAD_ENDED)
     return Some(found[:CHILDREN], len(rows))
 
@@ -164,13 +167,9 @@ def _ended_lands(tx: "Tx") -> Some[Land]:
 
 
 def _reviews(tx: "Tx", lands: Iterable[Land]) -> dict[str, Review]:
-    found: dict[str, Review] = {}
-    for land in lands:
-        rows = tx.where(Review, merge_request_id=land.merge_request_id)
-        if rows:
-            newest = _readable(tx, Review, [max(rows, key=_born)])
-            found |= {land.merge_request_id: one for one in newest}
-    return found
+    rows = (tx.where(Review, merge_request_id=land.merge_request_id) for land in lands)
+    newest = _readable(tx, Review, (max(found, key=_born) for found in rows if found))
+    return {one.merge_request_id: one for one in newest}
 
 
 def _nodes(tx: "Tx") -> Some[Node]:
@@ -230,15 +229,15 @@ def _shown_tasks(rows: dict[str, Any], status: dict[str, str]) -> list[Any]:
 
 
 def _counted(rows: dict[str, Any]) -> dict[str, list[int]]:
-    """Of each: the finished cases below it, those that count, and all tasks below it."""
+    """Of each: the finished cases below it, those that count, and the tasks that are its own parts."""
     below = {task_id: [0, 0, 0] for task_id in rows}
     for row in rows.values():
         counts = row.level == "case" and row.status != "cancelled"
-        add = (int(row.status in ("done", "landed") and counts), int(counts), 1)
         above, climbed = rows.get(row.parent_id), 0
         while above is not None and climbed < len(LEVELS):  # no more levels than there are, whatever was merged
-            for place, more in enumerate(add):
-                below[above.id][place] += more
+            below[above.id][0] += counts and row.status in FINISHED
+            below[above.id][1] += counts
+            below[above.id][2] += not climbed
             above, climbed = rows.get(above.parent_id), climbed + 1
     return below
 
