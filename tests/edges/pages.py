@@ -6,6 +6,11 @@ import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from codestrator.edges.context import Context
+from codestrator.edges.report.gathering import Found, gathered
+from codestrator.edges.report.page import page
+from tests.actors import Actor
+
 # Without these a browser asks the network for its own needs, or writes into the home of whoever runs the tests.
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
@@ -28,6 +33,26 @@ def section(page: ET.Element, name: str) -> ET.Element:
     found = page.find(f".//section[@id='{name}']")
     assert found is not None
     return found
+
+
+def made(actor: Actor) -> str:
+    """The page as the command makes it, read through a test's own world and clock."""
+    return page(found_by(actor))
+
+
+def found_by(actor: Actor) -> Found:
+    context = Context()
+    context.__dict__["world"] = actor.world
+    return gathered(context)
+
+
+def section_words(text: str, name: str) -> str:
+    return words(section(read(text), name))
+
+
+def program() -> str:
+    """Chromium as this machine calls it; nothing where it has none."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or ""
 
 
 class Browser:
