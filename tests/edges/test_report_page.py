@@ -118,6 +118,8 @@ def test_no_words_of_others_are_more_than_words(text: str, root: Actor) -> None:
     assert_nothing_outside(shown)
     assert not BIDI_AND_CONTROL.search(shown)
     assert len(shown) < MOST
+    body = read(shown).find("body")
+    assert body is not None and max(len(one) for one in body.itertext() if "use strict" not in one) <= markup.PASSAGE
     for name in ("sessions", "tasks", "timeline", "locks", "queue", "plan", "journal"):
         assert "".join(markup.text(text).split())[:20] in "".join(shown.split('id="' + name + '"')[1].split()), name
 

@@ -97,7 +97,7 @@ def _children(found: Found) -> Iterator[Html | None]:
         (
             ident(one.id),
             state(one.status),
-            [words(one.title), " ", el("span", one.role, class_="kind")],
+            [words(one.title), " ", el("span", words(one.role, 40), class_="kind")],
             ident(one.session_id),
             passage(one.blocker or one.reason or one.final_message or one.progress or ""),
             when(one.reported_at or one.completed_at or one.started_at),

@@ -174,7 +174,12 @@ def _node(known: Mapping[str, Node], node_id: str, children: Sequence[Html]) -> 
         [" ", state(one.approval_state)] if one.approval_state != "none" else None,
     ]
     edges = [
-        el("li", edge.edge_type.replace("_", " "), " → ", words(known[edge.to].title) if edge.to in known else edge.to)
+        el(
+            "li",
+            edge.edge_type.replace("_", " "),
+            " → ",
+            words(known[edge.to].title) if edge.to in known else ident(edge.to),
+        )
         for edge in one.edges[:20]
         if edge.edge_type != "contains"
     ]
