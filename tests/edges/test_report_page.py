@@ -268,11 +268,12 @@ def test_no_screen_is_too_narrow_for_it_and_its_filter_finds(
     assert found["closed"] == 0
 
 
-def test_no_words_of_others_run_or_widen_the_page(root: Actor, browser: Browser) -> None:
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_words_of_others_run_or_widen_the_page(width: int, root: Actor, browser: Browser) -> None:
     for text in ("<script>alarm = 1</script><img src=x onerror='alarm = 1'>", "x" * 100_000):
         soil(root, text)
-    found = json.loads(browser.asked(made(root), ASKED, 390))
-    assert found["alarm"] is False and found["grown"] <= 390
+    found = json.loads(browser.asked(made(root), ASKED, width))
+    assert found["alarm"] is False and found["grown"] <= width
 
 
 def test_it_is_drawn_on_a_desk_on_a_phone_and_in_the_dark(

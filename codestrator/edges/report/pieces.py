@@ -35,11 +35,11 @@ def state(status: object) -> Html:
 
 
 def ident(given: object) -> Html | None:
-    return el("code", str(given)[:80]) if given else None
+    return el("code", str(given)[:24], class_="id") if given else None
 
 
 def commit(given: object) -> Html | None:
-    return el("code", str(given)[:12]) if given else None
+    return el("code", str(given)[:12], class_="id") if given else None
 
 
 def when(given: object) -> Html:
