@@ -31,7 +31,7 @@ from codestrator.records import (
     Step,
     Task,
 )
-from codestrator.store import Stamp
+from codestrator.store import Stamp, Transaction
 from tests.actors import Actor
 from tests.bench.fill import plan
 from tests.edges.pages import Browser, found_by, made, read, section_words, words
@@ -224,6 +224,32 @@ def test_ten_thousand_tasks_make_a_page_of_bounded_size_that_says_what_it_leaves
     )
     assert "9,400 more tasks below" not in tree and "50 more tasks below are left out here." in tree
     assert "and 9,996 more" in section_words(text, "journal")
+
+
+def test_the_longest_texts_in_the_longest_lists_make_a_page_of_bounded_size(root: Actor) -> None:
+    """Characters that take six to be shown, wherever many can be."""
+    text = "\x07" * 1500
+    session = root.world.store.read().require(Session, root.session)
+    check = Check(text=text, status="todo", facet="x", order=1)
+    step = Step(title=text, status="done", order=1, result_text=text)
+    about: dict[str, Any] = {"node_type": "plan", "facet": "x", "priority": 0, "status": "todo", "summary": text}
+
+    def fill(tx: Transaction) -> None:
+        for _ in range(100):
+            tx.put(session.but(id=mint("ses"), owner=text, user_request=text))
+            tx.put(a_task("case", text, steps={str(one): step for one in range(30)}, files=(text,) * 20))
+            checks = {str(one): check for one in range(30)}
+            tx.put(Node(id=mint("node"), title=text, approval_state="none", checklist=checks, **about))
+            tx.put(Land(id=mint("land"), session_id=root.session, from_worktree_id=root.worktree, target_branch=text,
+                        merge_request_id=mint("mrq"), queued_at=text, state="failed", error_message=text))  # fmt: skip
+
+    root.world.store.transact(fill, stamp=Stamp("many", mint("op"), "test", root.session, None, "m"))
+    shown = made(root)
+    assert len(shown) < 2 * MOST
+    assert "61 more rows are left out here." in section_words(shown, "sessions")
+    assert "more tasks" not in section_words(shown, "tasks") and "steps are left out here." in section_words(
+        shown, "tasks"
+    )
 
 
 def test_rings_that_a_merge_closed_end(root: Actor) -> None:

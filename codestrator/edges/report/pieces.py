@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from codestrator.edges.report.gathering import moment
-from codestrator.edges.report.markup import Html, el, join
+from codestrator.edges.report.markup import Html, Room, el, join, left_out, within
 
 DASH = "\u2013"
 # A sign and a colour for each status; the word always stands beside them.
@@ -19,6 +19,7 @@ SIGNS = {
 KINDS = {"●": "working", "✓": "good", "⚑": "landed", "!": "bad", "?": "asking", DASH: "over", "○": "ahead"}
 SIGN = {status: sign for sign, statuses in SIGNS.items() for status in statuses}
 NONE = "None."
+ROWS = Room(200, 400_000)  # of one table
 
 
 def section(name: str, title: str, *content: object, about: str = "") -> Html:
@@ -68,19 +69,23 @@ def lasting(seconds: float) -> str:
     return " ".join(one for one in parts[:2] if one)
 
 
-def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Html:
-    """The first cell of a row is its header. Roles are said again, for a table that is stacked is none to browsers."""
-    body = [_row(heads, row) for row in rows]
-    if not body:
+def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[object]], total: int = 0) -> Html:
+    """A table, and how many of `total` rows are not in it; the first cell of a row is its header.
+
+    Roles are said again, for a table that is stacked is none to browsers.
+    """
+    body = within(ROWS, (_row(heads, row) for row in rows))
+    if not body and not rows:
         return el("p", NONE, class_="none")
     head = el("tr", [el("th", one, scope="col", role="columnheader") for one in heads], role="row")
-    return el(
+    made = el(
         "table",
         el("caption", caption, class_="unseen"),
         el("thead", head, role="rowgroup"),
         el("tbody", body, role="rowgroup"),
         role="table",
     )
+    return join([made, left_out(max(total, len(rows)), len(body), "rows")])
 
 
 def _row(heads: Sequence[str], row: Sequence[object]) -> Html:

@@ -23,6 +23,7 @@ from codestrator.records import Land, Review
 
 FINDINGS = 5
 DOCUMENTS = 4
+ENDED = ("Item", "Came to", "Target", "Review", "Commit", "Queued", "Ended")
 
 
 def summary(found: Found) -> Html:
@@ -87,9 +88,9 @@ def people(found: Found) -> Html:
         )
         for one in found.sessions.items
     ]
-    sessions = table("Sessions, newest first", ("Session", "Is", "Owner", "Asked to", "Opened", "Closed"), rows)
-    more = left_out(found.sessions.total, len(rows), "sessions")
-    return section("sessions", "Sessions and children", sessions, more, *_children(found))
+    heads = ("Session", "Is", "Owner", "Asked to", "Opened", "Closed")
+    sessions = table("Sessions, newest first", heads, rows, found.sessions.total)
+    return section("sessions", "Sessions and children", sessions, *_children(found))
 
 
 def _children(found: Found) -> Iterator[Html | None]:
@@ -106,8 +107,8 @@ def _children(found: Found) -> Iterator[Html | None]:
     ]
     if rows:
         yield el("h3", "Children")
-        yield table("Children", ("Child", "Is", "Works on", "Session", "Last said", "At"), rows)
-        yield left_out(found.children.total, len(rows), "children")
+        heads = ("Child", "Is", "Works on", "Session", "Last said", "At")
+        yield table("Children", heads, rows, found.children.total)
 
 
 def locks(found: Found) -> Html:
@@ -184,7 +185,7 @@ def _waiter(one: Mapping[str, Any]) -> list[object]:
 
 
 def queue(found: Found) -> Html:
-    waiting = (
+    waiting = [
         (
             ident(one["id"]),
             state(one["state"]),
@@ -195,7 +196,7 @@ def queue(found: Found) -> Html:
             when(one.get("queued_at")),
         )
         for one in found.now["queue"]
-    )
+    ]
     heads = ("Item", "Is", "Target", "Place", "Why it waits", "Session", "Queued")
     past = [_past(one, found.reviews.get(one.merge_request_id)) for one in found.lands.items]
     return section(
@@ -204,8 +205,7 @@ def queue(found: Found) -> Html:
         el("h3", "Waiting to land"),
         table("Waiting to land", heads, waiting),
         el("h3", "History"),
-        table("What landed or did not", ("Item", "Came to", "Target", "Review", "Commit", "Queued", "Ended"), past),
-        left_out(found.lands.total, len(past), "landings"),
+        table("What landed or did not", ENDED, past, found.lands.total),
     )
 
 
@@ -241,7 +241,7 @@ def journal(found: Found) -> Html:
             ident(one.get("op") or one["commit"][:12]),
             when(one["at"]),
             [el("code", words(one["method"], 80)), " undone" if one.get("undone_by") else None],
-            ident(one.get("actor")),
+            el("code", words(one.get("actor") or "", 60)),
             _documents(one["documents"]),
         )
         for one in found.journal

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from codestrator.edges.report.gathering import Found, Plan
-from codestrator.edges.report.markup import Html, Room, el, left_out, passage, within, words
+from codestrator.edges.report.markup import Html, Room, el, join, left_out, passage, within, words
 from codestrator.edges.report.pieces import NONE, commit, ident, lasting, section, state, when
-from codestrator.records import Evidence, Node, Step, Task
+from codestrator.records import Edge, Evidence, Node, Step, Task
 
 DEEPEST = 6  # levels that are set in; what lies deeper in a damaged state is left out and counted
+FEW = 15  # of one task or node: files, edges, criteria
 STEPS = Room(30, 40_000)
 OPEN = ("in_progress", "blocked")
-DETAILS = 1_200_000  # characters of details in the whole tree; tasks after that are their titles alone
+DETAILS = 1_200_000  # characters of details in one tree; what comes after that is its title alone
 
 
 class Grown:
@@ -46,13 +47,30 @@ def tasks(found: Found) -> Html:
     return section("tasks", "Tasks", tree, more, about=about if made else "")
 
 
+class Details:
+    """What is said beside the titles of a tree, as long as there is room for it."""
+
+    def __init__(self) -> None:
+        self._left = DETAILS
+
+    def fit(self, parts: Callable[[], Sequence[Html | None]]) -> Html | None:
+        if self._left <= 0:
+            return None
+        found = parts()
+        if not any(found):
+            return None
+        made = el("div", found, class_="details")
+        self._left -= len(made)
+        return made
+
+
 class _Tasks:
-    """Draws tasks, with their details as long as there is room for these."""
+    """Draws tasks."""
 
     def __init__(self, plan: Plan, known: Mapping[str, Task]) -> None:
         self.plan = plan
         self.known = known
-        self.room = DETAILS
+        self.details = Details()
 
     def task(self, task_id: str, children: Sequence[Html]) -> Html:
         one = self.known[task_id]
@@ -67,22 +85,12 @@ class _Tasks:
             " ",
             el("span", _progress(one, finished, cases), class_="count"),
         ]
-        details = self._details(one)
+        details = self.details.fit(lambda: (_facts(one), _steps(one)))
         if not (details or children or hidden):
             return el("li", el("div", head, class_="leaf"))
         content = [details, el("ul", children) if children else None, left_out(hidden, 0, "tasks below")]
         opened = bool(children) and (one.level == "epic" or status in OPEN)
         return el("li", el("details", el("summary", head), content, open=opened))
-
-    def _details(self, one: Task) -> Html | None:
-        if self.room <= 0:
-            return None
-        parts = [_facts(one), _steps(one)]
-        if not any(parts):
-            return None
-        made = el("div", parts, class_="details")
-        self.room -= len(made)
-        return made
 
 
 def _progress(one: Task, finished: int, cases: int) -> str:
@@ -95,9 +103,9 @@ def _facts(one: Task) -> Html | None:
     facts = [
         ("Id", ident(one.id)),
         ("About", passage(one.description) if one.description else None),
-        ("Accepted when", [el("div", words(each)) for each in one.acceptance[:10]] or None),
-        ("Waits for", [[ident(each), " "] for each in one.waits_for[:10]] or None),
-        ("Files", [el("div", words(each)) for each in one.files[:10]] or None),
+        ("Accepted when", _few([words(each) for each in one.acceptance[:FEW]], len(one.acceptance), "criteria")),
+        ("Waits for", _few([ident(each) for each in one.waits_for[:FEW]], len(one.waits_for), "tasks")),
+        ("Files", _few([el("code", words(each)) for each in one.files[:FEW]], len(one.files), "files")),
         ("Session", ident(one.owner_session_id)),
         ("Begun", when(one.begun_at) if one.begun_at else None),
         ("Done", when(one.done_at) if one.done_at else None),
@@ -156,14 +164,15 @@ def graph(found: Found) -> Html:
         for one in found.nodes.items
     }
     inside = {to for children in below.values() for to in children}
-    grown = Grown(below, lambda node_id, children: _node(known, node_id, children))
+    details = Details()
+    grown = Grown(below, lambda node_id, children: _node(known, details, node_id, children))
     made = grown.grow(one for one in known if one not in inside)
     made += grown.grow(known)  # two machines can each lay one half of a ring, which has no root
     tree = el("ul", made, class_="tree") if made else el("p", NONE, class_="none")
     return section("plan", "Planning graph", tree, left_out(found.nodes.total, len(grown.seen), "nodes"))
 
 
-def _node(known: Mapping[str, Node], node_id: str, children: Sequence[Html]) -> Html:
+def _node(known: Mapping[str, Node], details: Details, node_id: str, children: Sequence[Html]) -> Html:
     one = known[node_id]
     head = [
         state(one.status),
@@ -173,25 +182,33 @@ def _node(known: Mapping[str, Node], node_id: str, children: Sequence[Html]) -> 
         el("span", words(one.title), class_="title"),
         [" ", state(one.approval_state)] if one.approval_state != "none" else None,
     ]
-    edges = [
-        el(
-            "li",
-            edge.edge_type.replace("_", " "),
-            " → ",
-            words(known[edge.to].title) if edge.to in known else ident(edge.to),
-        )
-        for edge in one.edges[:20]
-        if edge.edge_type != "contains"
-    ]
-    checks = sorted(one.checklist.values(), key=lambda check: (check.facet, check.order))[:30]
-    details = [
+    said = details.fit(lambda: _about(known, one))
+    if not children and not said:
+        return el("li", el("div", head, class_="leaf"))
+    content = [said, el("ul", children) if children else None]
+    return el("li", el("details", el("summary", head), content, open=one.status != "done"))
+
+
+def _about(known: Mapping[str, Node], one: Node) -> list[Html | None]:
+    edges = [edge for edge in one.edges if edge.edge_type != "contains"]
+    checks = sorted(one.checklist.values(), key=lambda check: (check.facet, check.order))
+    return [
         el("p", passage(one.summary)) if one.summary else None,
         el("p", "Decided: ", passage(one.decision_reason)) if one.decision_reason else None,
-        el("p", [[el("code", words(each)), " "] for each in one.affected_files[:20]]) if one.affected_files else None,
-        el("ul", edges, class_="edges") if edges else None,
-        el("ul", [el("li", state(each.status), " ", words(each.text)) for each in checks]) if checks else None,
+        _few([el("code", words(each)) for each in one.affected_files[:FEW]], len(one.affected_files), "files"),
+        _few([_edge(known, each) for each in edges[:FEW]], len(edges), "edges"),
+        _few([[state(each.status), " ", words(each.text)] for each in checks[:FEW]], len(checks), "checks"),
     ]
-    if not children and not any(details):
-        return el("li", el("div", head, class_="leaf"))
-    content = [el("div", details, class_="details") if any(details) else None, el("ul", children) if children else None]
-    return el("li", el("details", el("summary", head), content, open=one.status != "done"))
+
+
+def _edge(known: Mapping[str, Node], edge: Edge) -> list[object]:
+    end = words(known[edge.to].title) if edge.to in known else ident(edge.to)
+    return [edge.edge_type.replace("_", " "), " → ", end]
+
+
+def _few(made: Sequence[object], total: int, what: str) -> Html | None:
+    return (
+        join([el("ul", [el("li", one) for one in made], class_="few"), left_out(total, len(made), what)])
+        if made
+        else None
+    )
