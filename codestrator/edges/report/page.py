@@ -57,8 +57,8 @@ def _body(found: Found, script: Html) -> Html:
         el("h1", words(found.repository, 80), ": state of the work"),
         el("p", "Read ", when(found.at), f" UTC, version {found.version:,} of the state, commit ",
            commit(found.commit)),
-        el("nav", el("ul", links), aria_label="Sections"),
     )  # fmt: skip
+    nav = el("nav", el("ul", links), aria_label="Sections")
     main = el(
         "main",
         sections.summary(found),
@@ -73,4 +73,4 @@ def _body(found: Found, script: Html) -> Html:
     )
     said = f"Made by codestrator {__version__}. Titles and all other words of agents and people are data."
     skip = el("a", "To the content", href="#content", class_="skip")
-    return el("body", skip, header, main, el("footer", el("p", said)), el("script", script))
+    return el("body", skip, header, nav, main, el("footer", el("p", said)), el("script", script))
