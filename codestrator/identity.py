@@ -27,7 +27,12 @@ from codestrator.table import Method
 
 # What they show is open across sessions, so they may be asked for another one's.
 OPEN = frozenset({"task.list", "task.get", "task.ready", "graph.node.list", "lock.list", "conflict.forecast"})
-PLANS = ("task", "graph", "plan")
+# What a session that is on offer may call: to hand it over, to look, and to end it, which asks for itself.
+OF_OFFERED = frozenset({
+    "handoff.offer", "handoff.take", "resume.candidates.attach", "sync.run", "workspace.init", "work.brief",
+    "thread.child.status", "thread.child.wait_status", "session.open", "session.close", "session.cleanup",
+})  # fmt: skip
+GUARDED = ("step.check", "case.complete", "lock.heartbeat", "lock.release", "merge.main.release_lock")
 SCOPED = (*ids.PREFIXES_OF["task"], *ids.PREFIXES_OF["node"])
 
 
@@ -55,7 +60,7 @@ def check(tx: Tx, method: Method, want: Params) -> None:
 
     Other callers are judged by the methods alone.
     """
-    if method.kind == "write":
+    if method.kind != "read" and method.name not in OF_OFFERED:
         _check_own(tx, method)
     if tx.caller.kind != "child":
         return
@@ -73,16 +78,16 @@ def check(tx: Tx, method: Method, want: Params) -> None:
 
 
 def _check_own(tx: Tx, method: Method) -> None:
-    """Nothing is written for a session that is on offer; who lost one to another plans for it no more.
+    """Nothing is written for a session that is on offer, or that another one took over.
 
     What is guarded by a lease or a claim says in its own words who holds that now.
     """
     session = tx.get(Session, tx.caller.session_id)
-    if session is None or method.name == "work.brief":
+    if session is None:
         return
     if session.status == "offered":
         found, hint = "is 'offered'", "Call handoff.offer with withdraw true to go on here."
-    elif session.status == "handoff_attached" and method.name.partition(".")[0] in PLANS:
+    elif session.status == "handoff_attached" and method.kind == "write" and method.name not in GUARDED:
         found, hint = f"was taken over by '{session.handed_to}'", "Go on there, or call session.open for a new session."
     else:
         return

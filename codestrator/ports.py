@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from codestrator.clock import Moment
-from codestrator.programs import Remotes, Runners, Tmux
+from codestrator.programs import Hooks, Pages, Remotes, Runners, Tmux
 
 
 class Beat(NamedTuple):
@@ -70,8 +70,7 @@ class Git(Protocol):
     ) -> str:
         """Standard output as text, its last newline removed; any other status than 0 is `External`.
 
-        `at` is the working folder (default: the main worktree, or the bare repository). `hooks=True` lets the
-        user's own hooks and signing run; otherwise both are off.
+        `at`: where it runs (default: the main worktree, or the bare repository). `hooks`: the user's own, and signing.
         """
         ...
 
@@ -121,66 +120,60 @@ class Worktrees(Protocol):
     def branch_exists(self, branch: str) -> bool: ...
     def check_branch_name(self, branch: str) -> None:
         """Refuse with `invalid_params` what git would not take as a branch's name."""
-        ...
 
     def resolve(self, revision: str) -> str | None:
         """The commit a revision names, or None."""
-        ...
 
     def reserve_branch(self, branch: str, commit: str) -> bool:
         """Create the branch if it does not exist, atomically; False if it does."""
-        ...
 
     def add(self, path: Path, branch: str, *, reason: str) -> None:
         """Check the existing branch out at a new folder, locked against git's own pruning."""
-        ...
 
     def discard(self, path: Path, branch: str | None, commit: str | None) -> None:
         """Undo `reserve_branch` and `add`: remove the folder if it has no changes, the branch if still at `commit`."""
-        ...
 
     def remove(self, path: Path, rescued: str | None = None) -> None:
-        """Remove a clean worktree: move the folder aside, look again, delete; refuse with `wrong_state` if dirty.
-
-        Or one whose content is exactly that of a snapshot.
-        """
-        ...
+        """Remove a clean worktree, or one exactly as a snapshot: aside, look again, delete; `wrong_state` if dirty."""
 
     def delete_branch(self, branch: str, commit: str) -> None:
         """Delete the branch if it still points to `commit`."""
-        ...
 
     def changes(self, path: Path, only: Sequence[str] = ()) -> list[str]:
         """Changed and untracked paths, of those given or of all, ignored ones left out; empty when clean."""
-        ...
 
     def operation(self, path: Path) -> str | None:
         """The name of a merge, rebase, cherry-pick, revert, bisect or am in progress there, or None."""
-        ...
 
     def interrupted(self, path: Path) -> str | None:
         """The branch that a rebase or bisect in progress there started on, and will go back to."""
-        ...
 
     def tree(self, path: Path) -> str:
         """The tree id of HEAD there."""
-        ...
 
     def ahead(self, commit: str, of: str) -> list[str]:
         """Commits of the first that are not in the second, newest first, at most 1,000."""
-        ...
 
     def snapshot(self, path: Path, *, message: str, max_untracked_bytes: int) -> Snapshot:
         """Write tracked and untracked content as a commit; changes neither the index nor any file."""
-        ...
 
     def restore(self, path: Path, commit: str) -> tuple[int, int]:
         """Give a clean folder that is at a snapshot's head the snapshot's files and index: (tracked, untracked)."""
-        ...
+
+    def recreate(self, path: Path, branch: str, snapshot: str | None, *, aside: Path, reason: str) -> tuple[int, int]:
+        """Check a branch out with a snapshot's files and index, at `aside`; then moved to `path`, whole."""
+
+    def replace(self, path: Path, old: str, new: str, branch: str) -> None:
+        """Files, index and branch of a snapshot in place of those of another one, which is exactly what is there."""
+
+    def repaired(self, path: Path, branch: str) -> bool:
+        """Whether there is a worktree with that branch, once git knows of its move."""
+
+    def unmake(self, aside: Path) -> None:
+        """Remove what `recreate` left half made."""
 
     def commit_all(self, path: Path, message: str) -> str | None:
         """Commit everything there as the user would, hooks and signing on; None if there is nothing to commit."""
-        ...
 
 
 class Move(NamedTuple):
@@ -245,29 +238,6 @@ class Files(Protocol):
     def read(self, name: str) -> bytes | None: ...
 
 
-class Pages(Protocol):
-    """Files of the main worktree that are written for people to read; paths are relative to it."""
-
-    def check(self, path: str, mark: bytes) -> None:
-        """Refuse a place where a page would do harm; a page is a file that begins with `mark`.
-
-        `invalid_params`: behind a symbolic link, in another worktree or repository, a file of git's, no place for a
-        file. `wrong_state`: a tracked file with changes, or somebody's file that git does not know.
-        """
-        ...
-
-    def read(self, path: str) -> bytes | None:
-        """What is there; None where no file is, or only behind a symbolic link."""
-        ...
-
-    def write(self, path: str, content: bytes) -> None:
-        """Replace the file whole or not at all; what is made below `.codestrator/` stays out of `git status`.
-
-        One writer at a time: whoever calls this holds a lock.
-        """
-        ...
-
-
 class Notes(Protocol):
     """Checkpoint lines on commits; added in groups, shortly after the state that they repeat."""
 
@@ -278,6 +248,10 @@ class Notes(Protocol):
 
     def complete(self, lines: Iterable[tuple[str, Mapping[str, Any]]], upto: str) -> None:
         """Write those that are missing, and that notes are now whole up to that commit of the state."""
+        ...
+
+    def lines(self, commit: str) -> list[dict[str, Any]]:
+        """Our lines on a commit, those that still wait left out."""
         ...
 
     def flush(self) -> None:
@@ -298,7 +272,11 @@ class Settings(Protocol):
     durable: bool
     snapshot_max_bytes: int
     guide_root: str | None
-    sync_timeout: int
+    known: tuple[str, ...]  # the names of all that may be set
+    wrong: tuple[Any, ...]  # `InvalidParams` of what is not as expected, where that was asked for
+    ref_prefix: str
+    sync_timeout: int  # seconds
+    hook_timeout: int  # seconds
 
 
 class World(Protocol):
@@ -324,6 +302,8 @@ class World(Protocol):
     @property
     def pages(self) -> Pages: ...
     @property
+    def hooks(self) -> Hooks: ...
+    @property
     def tmux(self) -> Tmux: ...
     @property
     def runners(self) -> Runners: ...
@@ -336,8 +316,7 @@ class World(Protocol):
     def now(self) -> Moment: ...
     def gate(self) -> AbstractContextManager[bool]: ...
     def wait_for_change(self, seconds: float, since: tuple[str | None, str | None] | None = None) -> bool:
-        """Rest until the state or the lock book has moved (from `since`, or from now), at most so long; False when
-        the time ran out."""
+        """Rest until state or lock book has moved (from `since`, or from now); False when the time ran out first."""
         ...
 
     def process_alive(self, pid: int, started: str) -> bool: ...

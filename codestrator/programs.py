@@ -1,4 +1,4 @@
-"""What methods ask of programs that run beside this one, as protocols: tmux, runners of children, git's servers."""
+"""What methods ask of tmux, runners of children, git's servers and hooks, and of pages for people, as protocols."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,11 +96,46 @@ class Runners(Protocol):
         """Start it on its own, without a terminal, its output in a log: its number and start."""
         ...
 
+    def working(self, thread_ids: Sequence[str]) -> list[int]:
+        """The processes that carry the mark of one of the threads."""
+        ...
+
     def end(self, thread_ids: Sequence[str], seconds: float, *, grace: float = 0) -> list[int]:
         """End every process that carries the mark of one of the threads; those still there when the time is over.
 
         `grace`: so long they may end by themselves first.
         """
+        ...
+
+
+class Pages(Protocol):
+    """Files of the main worktree that are written for people to read; paths are relative to it."""
+
+    def check(self, path: str, mark: bytes) -> None:
+        """Refuse a place where a page would do harm; a page is a file that begins with `mark`.
+
+        `invalid_params`: behind a symbolic link, in another worktree or repository, a file of git's, no place for a
+        file. `wrong_state`: a tracked file with changes, or somebody's file that git does not know.
+        """
+        ...
+
+    def read(self, path: str) -> bytes | None:
+        """What is there; None where no file is, or only behind a symbolic link."""
+        ...
+
+    def write(self, path: str, content: bytes) -> None:
+        """Replace the file whole or not at all; what is made below `.codestrator/` stays out of `git status`.
+
+        One writer at a time: whoever calls this holds a lock.
+        """
+        ...
+
+
+class Hooks(Protocol):
+    """Our git hooks in this repository."""
+
+    def state(self) -> Literal["installed", "partial", "absent"]:
+        """Whether git would run them, as things are now."""
         ...
 
 
@@ -134,7 +169,10 @@ class Remotes(Protocol):
         ...
 
     def fetch(self, remote: str, refs: Sequence[tuple[str, str]], *, seconds: float) -> None:
-        """Bring the first of each pair here, under the name of the second; that is overwritten."""
+        """Bring the first of each pair here, under the name of the second; that is overwritten.
+
+        `UnreadableState`, and none is brought, where one of them has objects that git does not take.
+        """
         ...
 
     def send(self, remote: str, moves: Sequence[Push], *, seconds: float, atomic: bool = False) -> dict[str, Pushed]:

@@ -100,6 +100,16 @@ def reconcile(world: World) -> None:
     """What a root's server does again and again: make the states of children true whose runner is gone."""
     if world.store.initialised:
         import_module("codestrator.methods.reconciling").reconcile(_by_itself(world, "reconciliation"))
+    if world.settings.authority == "remote":
+        import_module("codestrator.methods.authority").renew(_by_itself(world, "renewal"))
+
+
+def rewritten(world: World, pairs: Mapping[str, str]) -> int:
+    """What the hook does after an amend or a rebase: checkpoints and their notes follow the old commits to the new."""
+    if not world.store.initialised:
+        return 0
+    found: int = import_module("codestrator.methods.rewriting").follow(_by_itself(world, "rewrite"), pairs)
+    return found
 
 
 def _by_itself(world: World, what: str) -> Flow:
@@ -164,14 +174,15 @@ def digest(name: str, want: Params) -> str:
 
 
 def _run_flow(flow: Flow, do: Handler, want: Params, keyed: bool) -> dict[str, Any]:
-    known = flow.store.initialised  # what comes first in a repository has nothing to look into
+    asks = bool(flow.caller.kind == "child" or flow.caller.session_id or any(params.id_fields(want)))
+    known = (keyed or asks) and flow.store.initialised  # what comes first in a repository has nothing to look into
     if (
         keyed
         and known
         and (repeated := receipts.repeated(flow.read(), flow.intent_id, flow.params_digest, flow.method))
     ):
         return repeated
-    if known and (flow.caller.kind == "child" or any(params.id_fields(want))):
+    if known and asks:
         tx = flow.read()
         want = resolve(tx, want)
         identity.check(tx, find(flow.method), want)

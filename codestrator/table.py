@@ -185,7 +185,7 @@ GROUPS = (
             read("sync.status", "sync.status", WORKER),
             read("journal.list", "journal.listing"),
             write("journal.undo", "undoing.undo"),
-            flow("doctor.check", ""),
+            flow("doctor.check", "doctor.check"),
         ),
     ),
 )

@@ -16,7 +16,8 @@ from tests.remotes import LOOPBACK, FileHost
 
 # refuse: 500, not a byte of it looked at. cut: the connection ends before the request is looked at. drop: the request
 # is done, of the answer only its head is sent. vanish: done, and not a byte is sent. silent: nothing is ever said.
-Fault = Literal["refuse", "cut", "drop", "vanish", "silent"]
+# die: done, and from then on nobody gets an answer.
+Fault = Literal["refuse", "cut", "drop", "vanish", "silent", "die"]
 PUSH, FETCH, LOOK = "/git-receive-pack", "/git-upload-pack", "/info/refs"
 BLOCK = 65536
 SILENCE_SECONDS = 100
@@ -32,7 +33,9 @@ class HttpHost(FileHost):
         self.auth = auth
         self.asked: list[str] = []
         self._faults: list[tuple[Fault, str]] = []
+        self._down = False
         self._guard = threading.Lock()
+        self._asks = threading.Condition(self._guard)
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -61,11 +64,17 @@ class HttpHost(FileHost):
             self._faults += [(fault, at)] * times
 
     def heal(self) -> None:
-        """Forget the faults that nobody met, and let go of who was kept waiting."""
+        """Be well again: forget the faults that nobody met, and let go of who was kept waiting."""
         with self._guard:
             self._faults.clear()
+            self._down = False
         if self._server:
             self._server.let_go()
+
+    def wait_for_request(self, seconds: float = 0.05) -> None:
+        """Rest until somebody asks for something, or so long."""
+        with self._guard:
+            self._asks.wait(seconds)
 
     @property
     def pending(self) -> int:
@@ -75,9 +84,13 @@ class HttpHost(FileHost):
     def fault_for(self, address: str) -> Fault | None:
         with self._guard:
             self.asked.append(address)
+            self._asks.notify_all()
+            if self._down:
+                return "cut"
             met = next((one for one in self._faults if one[1] in address), None)
             if met:
                 self._faults.remove(met)
+                self._down = met[0] == "die"
             return met[0] if met else None
 
 

@@ -12,6 +12,7 @@ from codestrator.clock import Clock
 from codestrator.records import Task
 from tests.actors import Actor
 from tests.conftest import git
+from tests.remotes import FileHost
 
 HERE = Path(__file__).parents[1]
 STATE, LOCKS, NOTES = "refs/codestrator/state", "refs/codestrator/locks", "refs/notes/codestrator"
@@ -101,6 +102,44 @@ def join(folder: Path, clock: Clock | None = None) -> Machine:
     return one
 
 
+def told(process: "subprocess.Popen[str]", seconds: float = 60) -> str:
+    """What it printed, once it is over; it fails the test if it failed."""
+    out, err = process.communicate(timeout=seconds)
+    assert process.returncode == 0, err
+    return out
+
+
+# A hook that keeps a push waiting: it makes a file and goes on once there is another.
+WAITS = """#!/bin/sh
+grep -q "{only}" || exit 0
+: > {folder}/pushing
+while [ ! -e {folder}/go ]; do sleep 0.01; done
+"""
+
+
+class Held:
+    """A host on which pushes wait, whatever pushes."""
+
+    def __init__(self, host: FileHost, only: str = "") -> None:
+        """`only`: pushes of that ref."""
+        self._folder = host.folder
+        host.hook("pre-receive", WAITS.format(folder=host.folder, only=only))
+
+    @property
+    def pushing(self) -> bool:
+        return (self._folder / "pushing").exists()
+
+    def go(self) -> None:
+        (self._folder / "go").touch()
+
+
+def stranger(host: FileHost, folder: Path) -> Path:
+    """A clone of somebody who knows nothing of us, and yet has our refs."""
+    git("clone", "-q", host.url, str(folder), at=folder.parent)
+    git("fetch", "-q", "origin", "+refs/codestrator/*:refs/codestrator/*", "+refs/notes/*:refs/notes/*", at=folder)
+    return folder
+
+
 def in_step(*machines: Machine) -> None:
     """Sync until all have what each has: the last one to come has all, the others fetch it."""
     for one in (*machines, *machines[:-1]):
@@ -115,8 +154,10 @@ def machine(tmp_path: Path) -> Iterator[Joins]:
     """Make machines: `machine(host)` is a clone of its hub and a root with a session there; they end with the test."""
     made: list[Machine] = []
 
-    def make(host: Any, *how: str, clock: Clock | None = None) -> Machine:
-        made.append(join(clone(host.url, tmp_path / f"machine{len(made)}" / "shop", *how), clock))
+    def make(host: FileHost, *how: str, clock: Clock | None = None, authority: str = "local") -> Machine:
+        folder = clone(host.url, tmp_path / f"machine{len(made)}" / "shop", *how)
+        git("config", "codestrator.authority", authority, at=folder)
+        made.append(join(folder, clock))
         return made[-1]
 
     yield make

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.actors import Actor, SteeredClock
-from tests.edges.pages import Browser, program
+from tests.edges.pages import Browser, chromium
 from tests.methods.crew import make
 from tests.picture import FIXTURES
 
@@ -38,7 +38,7 @@ def draw() -> None:
         finally:
             for one in actors:
                 one.close()
-        picture = Browser(program(), Path(folder)).shot(place, WIDTH, HEIGHT)
+        picture = Browser(chromium(), Path(folder)).shot(place, WIDTH, HEIGHT)
     (FIXTURES / "report.png").write_bytes(picture)
 
 

@@ -69,3 +69,10 @@ def test_a_screen_for_a_pipe_does_without_server_terminal_and_tmux_libraries(ver
     found = imported([verb], worktree)
     assert "pygit2" in found
     assert found & NEVER_FOR_A_SCREEN == set()
+
+
+def test_a_hook_does_without_server_terminal_and_tmux_libraries(repo: Path) -> None:
+    subprocess.run([sys.executable, "-m", "codestrator", "init"], cwd=repo, check=True, capture_output=True)
+    found = imported(["hook", "--", "post-merge", "0"], repo)
+    assert "pygit2" in found
+    assert found & NEVER_FOR_A_SCREEN == set()

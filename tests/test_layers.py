@@ -11,10 +11,10 @@ import pytest
 import codestrator
 
 ROOT = Path(codestrator.__file__).parent
-LEAVES = ("errors", "clock", "ids", "text", "model", "records", "params", "ports", "programs")
+LEAVES = ("errors", "clock", "ids", "keyshapes", "text", "model", "records", "params", "ports", "programs")
 STORE_LEAVES = ("errors", "clock", "ids", "model", "ports")
-# What of the store is open to others: its face, and the merge that an undo is.
-STORE_FACE = ("store", "store.merge", "store.joining", "store.documents")
+# What of the store is open to others: its face, the merge that an undo is, and what the doctor looks with.
+STORE_FACE = ("store", "store.merge", "store.joining", "store.documents", "store.soundness")
 
 # Of our own modules, what each room may import; the rooms are the folders, `spine` is what lies beside them.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 }
 LEAF_MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
+    "keyshapes": (),
     "clock": (),
     "ids": ("errors",),
     "text": ("errors",),
@@ -68,7 +69,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "libtmux": ("world/*",),
     "agents": ("runner/sdk.py", "runner/bridge.py"),
     "mcp": ("edges/server.py", "edges/demo.py", "runner/bridge.py"),
-    "click": ("edges/cli.py", "edges/derived.py", "edges/resume.py"),
+    "click": ("edges/cli.py", "edges/derived.py", "edges/doctor.py", "edges/resume.py", "edges/setup.py"),
     "rich": ("edges/screens.py", "edges/demo.py", "edges/demo_children.py"),
     # The demo is an agent's side of the story: a person who types git, and kills a process.
     "subprocess": ("world/*", "runner/*", "edges/demo.py", "edges/demo_worker.py"),

@@ -9,12 +9,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
 
 from codestrator import __version__, table
-from codestrator.edges import derived
+from codestrator.edges import derived, doctor, setup
 from codestrator.edges.context import Context
 from codestrator.edges.resume import Resume
 from codestrator.errors import EXIT_STATUS, CodestratorError, InvalidParams
@@ -110,6 +111,8 @@ def _status_of(method: str, result: Mapping[str, Any]) -> int:
     """What a script is told of a result that is no error and yet not what was wished for."""
     if result.get("timed_out") is True:
         return TIMED_OUT
+    if method == doctor.METHOD:
+        return doctor.status(result)
     found = {one["verdict"] for one in result["items"]} if method == "sync.run" else set()
     if "diverged" in found:
         return EXIT_STATUS["diverged"]
@@ -173,6 +176,8 @@ def brief(context: Context, tokens: int | None) -> None:
 
 
 VERBS["resume"] = Resume(answer)
+VERBS["doctor"] = doctor.Doctor(answer)
+VERBS.update(setup.commands(_out))
 
 
 @verb(
@@ -254,12 +259,9 @@ def runner(context: Context, thread_id: str) -> None:
 @verb("mcp", click.Option(["--thread-file"], metavar="FILE", help="Serve one child, by its private file."))
 def mcp(context: Context, thread_file: str | None) -> None:
     """Serve the tools of MCP on standard input and output."""
-    gc.disable()  # imports make next to no garbage, and looking for it is an eighth of the start
-    from pathlib import Path
-
     from codestrator.edges import server
 
-    gc.enable()
+    gc.enable()  # only now: looking for garbage would be an eighth of the start
     server.serve(context.folder, Path(thread_file) if thread_file else None)
 
 

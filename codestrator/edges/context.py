@@ -17,6 +17,7 @@ SESSION, THREAD = "CODESTRATOR_SESSION_ID", "CODESTRATOR_THREAD_ID"
 # Only a child's private file makes a child; the other two mark a process that was started for one.
 THREAD_FILE, RUNNER_MODE, THREAD_ROLE = "CODESTRATOR_THREAD_FILE", "CODESTRATOR_RUNNER_MODE", "CODESTRATOR_THREAD_ROLE"
 THREAD_FIELD = "thread_id"
+FORGIVING = "doctor.check"  # it is called where settings are wrong and state is damaged
 
 
 class Context:
@@ -39,7 +40,7 @@ class Context:
     def world(self) -> "LocalWorld":
         from codestrator.world import open_world
 
-        return open_world(self.folder)
+        return open_world(self.folder, forgiving=self.method == FORGIVING)
 
     @cached_property
     def seat(self) -> "Seat":
@@ -61,7 +62,7 @@ class Context:
         fields = dict(given or {})
         if self.seat.kind == "child":
             self._speak_for_itself()
-        elif self.session and not self.seat.session_id:
+        elif self.session and not self.seat.session_id and method != FORGIVING:
             self.seat.session_id = whole_session(self.tx(), self.session)
         if self.thread and self.seat.kind != "child" and self._takes_thread(method):
             fields.setdefault(THREAD_FIELD, self.thread)
@@ -112,7 +113,12 @@ class Context:
         from codestrator import seats
         from codestrator.records import THREAD_ENDED, Thread, Worktree
 
-        tx = seats.look(self.world, seats.NOBODY)
+        try:
+            tx = seats.look(self.world, seats.NOBODY)
+        except CodestratorError:
+            if self.method != FORGIVING:
+                raise
+            return False  # what cannot be read names no child; and there is nothing else that this call could do
         for row in tx.rows(Thread):
             if row.parent_thread_id and row.worktree_id and row.status not in THREAD_ENDED and tx.live.held(row.id):
                 worktree = tx.get(Worktree, row.worktree_id)

@@ -32,6 +32,7 @@ COLUMNS = {
         "last_report.progress",
         "case_id",
     ),
+    "doctor.check": ("id", "severity", "finding", "fixed", "consequence", "fix"),
     "thread.directive.list": ("directive_id", "thread_id", "mode", "state", "text"),
 }
 MOST_COLUMNS = 7

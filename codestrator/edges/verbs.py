@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from codestrator.edges.context import Context
-from codestrator.errors import CodestratorError, Diverged, InvalidParams, WrongState
+from codestrator.errors import CodestratorError, Diverged, InvalidParams, NotFound, WrongState
 
 SHOWN = 50
 READY_SHOWN = 10
@@ -143,6 +143,9 @@ def following(context: Context) -> dict[str, Any]:
 def take(context: Context, target: str, force: bool, reason: str | None) -> dict[str, Any]:
     """Take over a session for the one named by --session, or for a new one that is closed again if it is refused."""
     wanted = {"target_session_id": target, "force": force, "reason": reason}
+    if _from_elsewhere(context, target):
+        mine = {"requester_session_id": context.session} if context.session else {}
+        return context.call("handoff.take", wanted | mine)
     if context.session:
         return context.call("resume.candidates.attach", wanted)
     opened = context.call("session.open", {"intent": "resume_work"})
@@ -152,6 +155,25 @@ def take(context: Context, target: str, force: bool, reason: str | None) -> dict
     except CodestratorError:
         context.call("session.close", {"session_id": mine})
         raise
+
+
+def _from_elsewhere(context: Context, target: str) -> bool:
+    """Whether a remote decides: it is configured, and the session is no one's of this machine that merely fell silent.
+
+    That one is taken up without a network, too.
+    """
+    from codestrator import registry
+    from codestrator.records import Session
+
+    settings, store = context.world.settings, context.world.store
+    if settings.remote is None or not store.initialised:
+        return settings.remote is not None
+    tx = context.tx()
+    try:
+        found = tx.require(Session, registry.whole_id(tx, target, "target_session_id"))
+    except NotFound:
+        return True  # not heard of yet
+    return found.machine != settings.machine or found.status in ("offered", "handoff_attached")
 
 
 def land(context: Context, land_id: str | None) -> dict[str, Any]:

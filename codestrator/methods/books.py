@@ -23,11 +23,13 @@ def arbitrated(picture: "Picture") -> list[Lease]:
 
 
 def note_first_sight(flow: Flow) -> None:
-    """From now on the leases that other machines hold are counted, each once."""
+    """From now on the leases that other machines hold are counted, each renewal of theirs anew."""
     tx = flow.read()
     for lease in tx.found(Lease, state="held"):
         file = liveness.lease_file(lease)
-        if lease.machine != tx.machine and tx.live.beat(file) is None:
+        nonce = lease.nonce.encode()
+        if lease.machine != tx.machine and (tx.live.beat(file) is None or tx.live.told(file) != nonce):
+            tx.live.tell(file, nonce)
             tx.live.renew(file, ttl_seconds=liveness.patience(lease))
 
 

@@ -56,7 +56,7 @@ def begin(flow: Flow, want: Begin) -> dict[str, Any]:
         found["missing_files"] = missing_files(tx, session, thread, want.required_files) or None
         return found | {"taken_over_from": former}
 
-    return publish(flow, want, want.case_id, act)
+    return publish(flow, want, want.case_id, act, decided=True)
 
 
 def _fixtures(tx: Tx, given: tuple[str, ...] | None) -> tuple[str, ...] | None:

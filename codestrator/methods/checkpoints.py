@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import Forbidden, InvalidParams, NotFound, WrongState
-from codestrator.methods import liveness, places, pointing, recording, rescue, who
+from codestrator.methods import liveness, places, pointing, recording, rescue
 from codestrator.params import CaseId, Json, Path, StepId, Summary
 from codestrator.records import ACTIVE, Checkpoint, Rescue, Session, Task, Thread, Worktree
 
@@ -67,8 +67,7 @@ def _case_id(tx: Tx, want: Save, thread: Thread) -> str | None:
 
 def _checked(tx: Tx, want: Save) -> tuple[Session, Thread, Task | None]:
     """Who saves, and for which case; refused without the case's claim."""
-    session = who.active_session(tx, want.session_id)
-    thread = who.thread_of(tx, want.thread_id, session)
+    session, thread = recording.caller_of(tx, want, want.case_id)
     case_id = _case_id(tx, want, thread)
     if case_id is None:
         return session, thread, None

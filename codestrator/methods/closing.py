@@ -58,6 +58,7 @@ def close(flow: Flow, want: Close) -> dict[str, Any]:
         if session.status == "closed":
             return {"session": session, "released": NONE_RELEASED}
         if not want.force:
+            _check_not_offered(session)
             _check_idle(tx, session)
         released = end(tx, session, "completed", want.reason)
         released["claims"] += claims
@@ -75,6 +76,17 @@ def _check_not_handed_over(session: Session) -> None:
             hint=f"Call it for '{session.handed_to}'.",
             found=session.status,
             expected=["any but handoff_attached"],
+        )
+
+
+def _check_not_offered(session: Session) -> None:
+    """Somebody may take it in this moment, and would then have a session that has ended."""
+    if session.status == "offered":
+        raise WrongState(
+            f"'{session.id}' is 'offered', expected one that nobody is about to take",
+            hint="Call handoff.offer with withdraw true first.",
+            found=session.status,
+            expected=["any but offered"],
         )
 
 

@@ -36,7 +36,7 @@ def complete(flow: Flow, want: Complete) -> dict[str, Any]:
             task = _finish(tx, task, session, thread, spot, want, lines)
         return _completed(tx, task)
 
-    return publish(flow, want, want.case_id, act)
+    return publish(flow, want, want.case_id, act, guarded=True)
 
 
 def _finish(

@@ -1,6 +1,7 @@
 """A session offered with all that it has, its uncommitted files too, to whoever takes it on whatever machine."""
 
 from functools import partial
+from shlex import quote
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -32,8 +33,10 @@ def offer(flow: Flow, want: Offer) -> dict[str, Any]:
     session = who.session_of(flow.read(), want.session_id)
     if want.withdraw:
         return _withdraw(flow, remote, session)
-    if session.status != "offered":
-        session = who.active_session(flow.read(), session.id)
+    _offerable(flow.read(), session.id)
+    # Somebody may have it by now; what is kept then would hide what they have.
+    deciding.share(flow, remote, ("state", "locks"), direction="fetch")
+    session = _offerable(flow.read(), session.id)
     _check_ready(flow, session, want)
     kept = _snapshots(flow, session)
     lines: list[recording.Line] = []
@@ -54,12 +57,15 @@ def offer(flow: Flow, want: Offer) -> dict[str, Any]:
         "handoff": handoff,
         "snapshots": [_shown(worktree_id, snapshot) for worktree_id, snapshot in kept.items()],
         "verdicts": _verdicts(before, after),
-        "take_with": {
-            "method": "handoff.take",
-            "params": {"target_session_id": session.id, "remote": remote},
-            "command": f"git codestrator handoff take {session.id} --remote {remote}",
-        },
+        "take_with": _take_with(session.id, remote),
     }
+
+
+def _take_with(session_id: str, remote: str) -> dict[str, Any]:
+    """The call and the command for the other machine."""
+    params = {"target_session_id": session_id, "remote": remote}
+    command = f"git codestrator handoff take {session_id} --remote {quote(remote)}"
+    return {"method": "handoff.take", "params": params, "command": command}
 
 
 def _verdicts(before: syncing.Sync, after: syncing.Sync) -> list[dict[str, Any]]:
@@ -83,6 +89,21 @@ def _check_ready(flow: Flow, session: Session, want: Offer) -> None:
             found=[one.id for one in live],
             expected="no live children",
         )
+
+
+def _offerable(tx: Tx, session_id: str) -> Session:
+    """The session, at work or offered already."""
+    session = tx.require(Session, session_id)
+    if session.status != "offered":
+        session = who.active_session(tx, session_id)
+    if session.status not in ("offered", "active_new", "active_resume"):
+        raise WrongState(
+            f"'{session.id}' is '{session.status}', expected one at work",
+            hint="Take over a session with it first, or close it.",
+            found=session.status,
+            expected=["active_new", "active_resume"],
+        )
+    return session
 
 
 def _threads(tx: Tx, session_id: str) -> list[Thread]:
@@ -111,9 +132,7 @@ def _stage(
     spots: dict[str, places.Spot],
     lines: list[recording.Line],
 ) -> tuple[Session, Handoff]:
-    session = tx.require(Session, session_id)
-    if session.status != "offered":
-        session = who.active_session(tx, session_id)
+    session = _offerable(tx, session_id)
     for thread in _threads(tx, session_id):
         snapshot = kept.get(thread.worktree_id or session.session_root_worktree_id or "")
         if thread.id in spots and session.status != "offered":
@@ -131,6 +150,7 @@ def _stage(
             id=f"{session_id}.h{number}",
             from_session_id=session_id,
             offered_by=tx.caller.actor,
+            state="offered",
             note=note,
             snapshots=tuple(one.id for one in kept.values()),
         )
@@ -147,7 +167,15 @@ def newest(tx: Tx, session_id: str) -> Handoff | None:
 
 
 def _withdraw(flow: Flow, remote: str, session: Session) -> dict[str, Any]:
-    def act(tx: Tx) -> tuple[Session, Handoff | None]:
+    deciding.share(flow, remote, ("state", "locks"), direction="fetch")
+    if newest(flow.read(), session.id) is None:
+        raise WrongState(
+            f"'{session.id}' is '{session.status}' and was never offered, expected 'offered'",
+            found=session.status,
+            expected=["offered"],
+        )
+
+    def act(tx: Tx) -> tuple[Session, Handoff]:
         now, handoff = tx.require(Session, session.id), newest(tx, session.id)
         if now.status == "handoff_attached":
             raise Conflict(
@@ -156,10 +184,11 @@ def _withdraw(flow: Flow, remote: str, session: Session) -> dict[str, Any]:
                 holder=now.handed_to,
                 found=now.status,
             )
+        assert handoff is not None  # it was here, and is never dropped
         if now.status == "offered":
             former = "active_resume" if now.resumed_from else "active_new"
             now = tx.put(now.but(status=former, offered_at=None, offer_note=None))
-            handoff = tx.put(handoff.but(state="withdrawn")) if handoff else None
+            handoff = tx.put(handoff.but(state="withdrawn"))
         return now, handoff
 
     now, handoff = deciding.decided(flow, remote, act, session.id)

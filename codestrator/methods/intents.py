@@ -17,6 +17,8 @@ UNKNOWN_PROCESS = timedelta(seconds=120)
 SETTLERS = {
     "make_worktree": "placing.reverse",
     "remove_worktree": "removing.settle",
+    "bring_back": "bringing.settle",
+    "bring_up": "catching_up.settle",
     "merge": "merging.settle",
     "land": "landing.settle",
     "spawn_child": "spawning.broken_off",

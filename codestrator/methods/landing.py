@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 from codestrator import params
 from codestrator.calls import Flow, Tx
 from codestrator.errors import CodestratorError, Conflict, WrongState
-from codestrator.methods import intents, liveness, mainlock, places, queue, recording, targets, who
+from codestrator.methods import authority, intents, liveness, mainlock, places, queue, recording, targets, who
 from codestrator.methods.tasks import Plan as Tasks
 from codestrator.params import LandId, Oid, Params, SessionId
 from codestrator.ports import Move
@@ -59,7 +59,10 @@ def land(flow: Flow, want: Landing) -> dict[str, Any]:
 
 
 def _item(flow: Flow, tx: Tx, want: Landing) -> Land:
-    session = who.active_session(tx, want.session_id)
+    session = who.session_of(tx, want.session_id)
+    for lease in tx.found(Lease, domain="merge", session_id=session.handed_to, state="held"):
+        who.check_not_taken(session, lease.id, lease, want.fence)
+    session = who.active_session(tx, session.id)
     item = queue.own_item(tx, session.id, want.request_id) or _just_landed(flow, tx, session)
     if item is None or item.session_id != session.id:
         raise WrongState(
@@ -181,7 +184,8 @@ def _act(flow: Flow, plan: Plan) -> None:
     try:
         for folder in plan.folders:
             flow.world.branches.bring_up(folder, plan.old, plan.commit)
-        flow.transact(publish, item.id, mover=flow.world.branches.move, aside=flow.world.branches.hooked())
+        aside = flow.world.branches.hooked()
+        authority.publish(flow, publish, item.id, mover=flow.world.branches.move, aside=aside)
     except BaseException as error:
         why = error.message if isinstance(error, CodestratorError) else type(error).__name__
         ended = intents.give_up(flow, intent_id, why)

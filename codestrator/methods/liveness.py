@@ -42,10 +42,23 @@ def of_session(tx: Tx, session: Session) -> Liveness:
     if session.status in SESSION_ENDED:
         return "ended"
     if session.machine != tx.machine:
-        return "away"
+        return _elsewhere(tx, session)
     if tx.live.held(session.id) or silent_seconds(tx, session) <= session.heartbeat_timeout_seconds:
         return "live"
     return "suspended"
+
+
+def session_lease(session_id: str) -> str:
+    """The lease by which other machines know that a session is alive, under authority `remote`."""
+    return f"sessions/{session_id}"
+
+
+def _elsewhere(tx: Tx, session: Session) -> Liveness:
+    """By the renewals that the remote has taken, if they are decided there; else silence proves nothing."""
+    lease = tx.get(Lease, session_lease(session.id)) if tx.settings.authority == "remote" else None
+    if lease is None:
+        return "away"
+    return "live" if seconds_left(tx, lease, lease_file(lease)) > 0 else "suspended"
 
 
 def _age(tx: Tx, beat: Beat) -> float:
@@ -96,7 +109,7 @@ def claim_over(tx: Tx, claim: Hold) -> bool:
         return True
     session = tx.require(Session, claim.session_id)
     if session.machine != tx.machine:
-        return False  # under authority `local` the silence of another machine proves nothing
+        return of_session(tx, session) == "suspended"  # never under `local`, where silence proves nothing
     name = live_name(tx, claim)
     if tx.live.held(name):
         return False

@@ -8,10 +8,10 @@ from msgspec import Meta
 from codestrator.calls import Flow, Tx
 from codestrator.errors import Forbidden, InvalidParams, LockHeld, StaleFence, WrongState
 from codestrator.ids import mint_body
-from codestrator.methods import leases, liveness, overlap, waiting, who
+from codestrator.methods import authority, leases, liveness, overlap, waiting, who
 from codestrator.methods.paging import page
 from codestrator.params import LockId, Paged, Params, Path, SessionId
-from codestrator.records import ACTIVE, Fence, Lease, Task, Waiter
+from codestrator.records import ACTIVE, Lease, Session, Task, Waiter
 
 Ttl = Annotated[int, Meta(ge=1, le=86400, description="the lease ends so long after its last renewal")]
 ScopeType = Literal["file", "prefix"]
@@ -113,8 +113,7 @@ class _Ask:
         return result | ({"lock": shown[0]} if len(shown) == 1 else {})
 
     def _put(self, tx: Tx) -> list[Lease]:
-        fence = waiting.fence_value(tx) + 1
-        tx.put(Fence(id="fence", value=fence))
+        fence = waiting.next_fence(tx)
         for lease in self.over:
             tx.put(lease.but(state="lost"))
             tx.live.leave(liveness.lease_file(lease))
@@ -143,7 +142,7 @@ def acquire(flow: Flow, want: Acquire) -> dict[str, Any]:
         return None
 
     about = " ".join(scope.scope_path for scope in ask.scopes[:3])
-    return flow.transact(act, about) or _wait(flow, ask, about)
+    return authority.publish(flow, act, about) or _wait(flow, ask, about)
 
 
 def _wait(flow: Flow, ask: _Ask, about: str) -> dict[str, Any]:
@@ -165,17 +164,22 @@ def _wait(flow: Flow, ask: _Ask, about: str) -> dict[str, Any]:
 
     try:
         for _ in flow.world.waiting(ask.seconds):
+            authority.refresh(flow)
             ask.look(flow.read())
-            if ask.free and (granted := flow.transact(act, about)):
+            if ask.free and (granted := authority.publish(flow, act, about)):
                 return granted
-        return flow.transact(last, about)
+        return authority.publish(flow, last, about)
     except BaseException:
-        flow.transact(lambda tx: waiting.leave(tx, ask.waiter_id), about)
+        authority.publish(flow, lambda tx: waiting.leave(tx, ask.waiter_id), about)
         raise
 
 
-def heartbeat(tx: Tx, want: Heartbeat) -> dict[str, Any]:
+def heartbeat(flow: Flow, want: Heartbeat) -> dict[str, Any]:
     """Renew a path lock; one that lapsed too, unless it was granted to another since."""
+    return authority.publish(flow, lambda tx: _renewed(tx, want), want.lock_id)
+
+
+def _renewed(tx: Tx, want: Heartbeat) -> dict[str, Any]:
     lease = _owned(tx, want.lock_id, want.fence)
     if lease.state == "released":
         raise WrongState(
@@ -202,7 +206,7 @@ def release(flow: Flow, want: Release) -> dict[str, Any]:
         due = [one for one in waiting.line(tx) if waiting.touching(one, [lease], fold=fold)]
         return lease, waiting.shown(tx, due[0]) if due else None
 
-    lease, next_waiter = flow.transact(act, f"{want.lock_id}")
+    lease, next_waiter = authority.publish(flow, act, f"{want.lock_id}")
     flow.world.live.leave(liveness.lease_file(lease))
     return {"lock": leases.shown(flow.read(), lease), "next_waiter": next_waiter}
 
@@ -276,6 +280,8 @@ def _owned(tx: Tx, lock_id: str, fence: int | None) -> Lease:
     """The caller's lease, also one that is over; refused where it is another's, or was granted to another since."""
     lease = tx.require(Lease, lock_id)
     thread_id = tx.caller.thread_id
+    if (mine := tx.get(Session, tx.caller.session_id)) and lease.state == "held":
+        who.check_not_taken(mine, lock_id, lease, fence)
     if not who.owns(tx, lease.session_id) or (tx.caller.kind == "child" and lease.thread_id != thread_id):
         raise Forbidden(
             f"'{lock_id}' is held by '{lease.thread_id or lease.session_id}', expected a lock of the caller",

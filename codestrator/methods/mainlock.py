@@ -6,9 +6,9 @@ from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import CodestratorError, LockHeld, StaleFence, WrongState
-from codestrator.methods import intents, leases, liveness, queue, reviews, stopping, waiting, who
+from codestrator.methods import authority, intents, leases, liveness, queue, reviews, stopping, waiting, who
 from codestrator.params import Params, SessionId, Title
-from codestrator.records import LAND_OPEN, Fence, Land, Lease, Thread
+from codestrator.records import LAND_OPEN, Land, Lease, Thread
 
 TTL_SECONDS = 600
 
@@ -42,6 +42,7 @@ def acquire(flow: Flow, want: Acquire) -> dict[str, Any]:
             raise
         refused: CodestratorError = error
     for _ in flow.world.waiting(waiting.bounded(want.wait_seconds)):
+        authority.refresh(flow)
         try:
             return take(flow, session.id, target, want.ttl_seconds)
         except (LockHeld, WrongState) as error:
@@ -73,7 +74,7 @@ def take(flow: Flow, session_id: str, target: str, ttl_seconds: int) -> dict[str
             _check_turn(tx, target, session_id, standings)
             _grant(tx, target, session_id, ttl_seconds, head)
 
-    flow.transact(act, target)
+    authority.publish(flow, act, target)
     if outdated:
         return take(flow, session_id, target, ttl_seconds)
     tx = flow.read()
@@ -122,8 +123,7 @@ def _grant(tx: Tx, target: str, session_id: str, ttl_seconds: int, head: queue.S
     if before is not None and before.state == "held":
         tx.base.must_still_be_gated()
         tx.live.leave(liveness.lease_file(before))
-    fence = waiting.fence_value(tx) + 1
-    tx.put(Fence(id="fence", value=fence))
+    fence = waiting.next_fence(tx)
     leases.sweep(tx)
     tx.put(
         Lease(
@@ -174,6 +174,7 @@ def release(flow: Flow, want: Release) -> dict[str, Any]:
         if lease is None or lease.state != "held":
             return
         if lease.session_id != session.id:
+            who.check_not_taken(session, lease.id, lease, want.fence)
             if liveness.lease_over(tx, lease):
                 return
             raise _held(tx, lease, target, None)
@@ -183,7 +184,7 @@ def release(flow: Flow, want: Release) -> dict[str, Any]:
         tx.put(lease.but(state="released"))
         tx.live.leave(liveness.lease_file(lease))
 
-    flow.transact(act, target)
+    authority.publish(flow, act, target)
     if stopped:
         stopping.bring_down(flow, stopped, "its review was abandoned")
     return _released(flow, session.id, target)

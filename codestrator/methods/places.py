@@ -30,7 +30,8 @@ def shown_worktree(tx: Tx, worktree: Worktree) -> dict[str, Any]:
     place = worktree.places.get(tx.machine)
     if place:
         found["path"] = place.path
-        if worktree.status == "active" and place.status == "active" and not (Path(tx.roots[0]) / place.path).is_dir():
+        here = place.status in ("active", "lost")
+        if worktree.status == "active" and here and not (Path(tx.roots[0]) / place.path).is_dir():
             found["status"] = "lost"
     return found
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeVar
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import Forbidden
-from codestrator.methods import who
+from codestrator.methods import authority, who
 from codestrator.methods.places import Spot, spot_of
 from codestrator.params import Params, SessionId, ThreadId
 from codestrator.records import Checkpoint, Session, Task, Thread
@@ -22,23 +22,41 @@ class Called(Params, frozen=True, kw_only=True):
     thread_id: ThreadId | None = None
 
 
-def caller_of(tx: Tx, want: Called) -> tuple[Session, Thread]:
-    """The session and thread that a call works for; refused unless both are active."""
+def caller_of(tx: Tx, want: Called, guarded: str | None = None) -> tuple[Session, Thread]:
+    """The session and thread that a call works for; refused unless both are active.
+
+    `guarded` is the case whose claim the call needs: who has lost it is told who has it.
+    """
+    if guarded and (task := tx.get(Task, guarded)):
+        who.check_not_taken(who.session_of(tx, want.session_id), task.id, task.claim, getattr(want, "fence", None))
     session = who.active_session(tx, want.session_id)
     return session, who.thread_of(tx, want.thread_id, session)
 
 
-def publish(flow: Flow, want: Called, about: str, act: Callable[[Tx, Session, Thread, Spot, list[Line]], T]) -> T:
-    """Look at the worktree, publish what `act` stages as one operation, then add the notes of its checkpoints."""
-    picture = flow.read()
-    spot = spot_of(flow, picture, *caller_of(picture, want))
+def publish(
+    flow: Flow,
+    want: Called,
+    about: str,
+    act: Callable[[Tx, Session, Thread, Spot, list[Line]], T],
+    *,
+    decided: bool = False,
+    guarded: bool = False,
+) -> T:
+    """Look at the worktree, publish what `act` stages as one operation, then add the notes of its checkpoints.
+
+    `decided`: it grants something, so it is published where that is decided. `guarded`: by the claim of the case that
+    `about` names.
+    """
+    picture, claimed = flow.read(), about if guarded else None
+    spot = spot_of(flow, picture, *caller_of(picture, want, claimed))
     lines: list[Line] = []
 
     def once(tx: Tx) -> T:
         lines.clear()
-        return act(tx, *caller_of(tx, want), spot, lines)
+        return act(tx, *caller_of(tx, want, claimed), spot, lines)
 
-    found = flow.transact(once, about)
+    authority.keep(flow, caller_of(picture, want, claimed)[0].id)
+    found = authority.publish(flow, once, about) if decided else flow.transact(once, about)
     for line in lines:
         flow.world.notes.add(*line)
     return found

@@ -47,7 +47,8 @@ def take(
     newest = tx.get(Rescue, worktree.latest_snapshot_id)
     skipped = tuple(Skipped(path=path, bytes=size) for path, size in taken.skipped)
     fits = newest and (not own or (newest.reason, newest.thread_id) == (reason, thread_id))
-    if newest and fits and (newest.tree, newest.head, newest.skipped) == (taken.tree, taken.head, skipped):
+    same = newest and (newest.tree, newest.head, newest.skipped) == (taken.tree, taken.head, skipped)
+    if newest and fits and same and same_index(flow, newest.commit, taken.commit):
         return newest, False
     snapshot = Rescue(
         id=tx.mint("snap"),
@@ -65,6 +66,14 @@ def take(
     )
     _write_ref(flow, snapshot)
     return snapshot, True
+
+
+def same_index(flow: Flow, one: str, other: str) -> bool:
+    """Whether two snapshots have the same staged: the same files may be staged in another way."""
+    found = [
+        flow.world.git.try_run("rev-parse", "--verify", "--quiet", f"{commit}^2^{{tree}}")[1] for commit in (one, other)
+    ]
+    return found[0] == found[1]
 
 
 def _write_ref(flow: Flow, snapshot: Rescue) -> None:

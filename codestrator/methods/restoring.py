@@ -7,10 +7,10 @@ from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import WrongState
-from codestrator.methods import names, places, placing, who
+from codestrator.methods import bringing, names, places, placing, who
 from codestrator.methods.worktrees import check_owner, live_threads
 from codestrator.params import Params, SessionId, Short, SnapshotId
-from codestrator.records import Place, Rescue, Session, Worktree
+from codestrator.records import Rescue, Session, Worktree
 
 
 class Restore(Params, frozen=True, kw_only=True):
@@ -28,11 +28,14 @@ def restore(flow: Flow, want: Restore) -> dict[str, Any]:
     session = who.active_session(tx, want.session_id)
     snapshot = tx.require(Rescue, want.snapshot_id)
     _check_there(flow, snapshot)
-    worktree = _fresh(flow, want, session, snapshot) if want.into == "new" else _same(flow, session, snapshot)
+    if want.into == "new":
+        worktree, counted = _fresh(flow, want, session, snapshot), None
+    else:
+        worktree, counted = _same(flow, session, snapshot)
     tx = flow.read()
-    folder = places.path_of(tx, worktree)
+    folder = places.path_of(tx, tx.require(Worktree, worktree.id))
     assert folder is not None  # it was just made, or looked at
-    counted = flow.world.worktrees.restore(folder, snapshot.commit)
+    counted = counted or flow.world.worktrees.restore(folder, snapshot.commit)
     return {
         "worktree": places.shown_worktree(tx, tx.require(Worktree, worktree.id)),
         "path": str(folder),
@@ -67,64 +70,29 @@ def _fresh(flow: Flow, want: Restore, session: Session, snapshot: Rescue) -> Wor
     return placing.make(flow, choose, record, session_id=session.id, about=worktree_id)
 
 
-def _same(flow: Flow, session: Session, snapshot: Rescue) -> Worktree:
+def _same(flow: Flow, session: Session, snapshot: Rescue) -> tuple[Worktree, tuple[int, int] | None]:
+    """The worktree, and what was brought back with it if it was not there any more."""
     tx = flow.read()
     worktree = tx.require(Worktree, snapshot.worktree_id)
     check_owner(tx, worktree, session, or_left=True)
     if worktree.kind == "main":
-        raise _refuse(worktree, "is the user's own worktree", "one made by codestrator")
+        raise bringing.refuse(worktree, "is the user's own worktree", "one made by codestrator")
     place = worktree.places.get(tx.machine)
     folder = flow.world.repo / place.path if place else placing.root_folder(flow) / worktree.slug
     if folder.is_dir() and place is not None and place.status != "removed":
         _check_untouched(flow, tx, worktree, folder, snapshot, session)
-        return worktree
-    recreate(flow, worktree, folder, snapshot)
-    return flow.transact(lambda tx: back(flow, tx, worktree.id, session, folder), worktree.id)
+        return worktree, None
+    with bringing.alone(flow, worktree.id):
+        return worktree, bringing.bring(flow, worktree, folder, snapshot, session.id)
 
 
 def _check_untouched(flow: Flow, tx: Tx, worktree: Worktree, folder: Path, snapshot: Rescue, session: Session) -> None:
     if threads := [one for one in live_threads(tx, worktree) if one != session.root_thread_id]:
-        raise _refuse(worktree, f"is where '{threads[0]}' works", "no other live thread in it")
+        raise bringing.refuse(worktree, f"is where '{threads[0]}' works", "no other live thread in it")
     if operation := flow.world.worktrees.operation(folder):
-        raise _refuse(worktree, f"has a {operation} in progress", "no operation in progress")
+        raise bringing.refuse(worktree, f"has a {operation} in progress", "no operation in progress")
     if files := flow.world.worktrees.changes(folder):
-        raise _refuse(worktree, f"has {len(files)} uncommitted changes, first '{files[0]}'", "none")
+        raise bringing.refuse(worktree, f"has {len(files)} uncommitted changes, first '{files[0]}'", "none")
     head = flow.store.head(folder)[0]
     if head != snapshot.head:
-        raise _refuse(worktree, f"is at '{head[:12]}'", f"'{snapshot.head[:12]}', where the snapshot was taken")
-
-
-def recreate(flow: Flow, worktree: Worktree, folder: Path, snapshot: Rescue) -> None:
-    """Folder and branch as they were; refused where either is somebody's by now."""
-    branch = worktree.branch or snapshot.branch
-    if branch is None or folder.exists() or folder.is_symlink():
-        found = f"'{folder.name}' is there already" if branch else "it had no branch"
-        raise _refuse(worktree, f"cannot come back: {found}", "its place free and a branch")
-    tip = flow.store.refs.read(f"refs/heads/{branch}")
-    if tip not in (None, snapshot.head):
-        raise _refuse(worktree, f"has its branch '{branch}' at '{str(tip)[:12]}'", f"'{snapshot.head[:12]}'")
-    if tip is None:
-        flow.world.worktrees.reserve_branch(branch, snapshot.head)
-    flow.world.worktrees.discard(folder, None, None)  # git may still list a folder that somebody deleted
-    flow.world.worktrees.add(folder, branch, reason=f"in use by codestrator {worktree.owner_session_id}")
-
-
-def back(flow: Flow, tx: Tx, worktree_id: str, session: Session, folder: Path) -> Worktree:
-    """Stage that a worktree is here again, the session's own."""
-    worktree = tx.require(Worktree, worktree_id)
-    here = {tx.machine: Place(path=placing.stored_path(flow, folder), status="active")}
-    return tx.put(
-        worktree.but(
-            status="active", merge_state="active", places=worktree.places | here, owner_session_id=session.id,
-            merged_at=None, merged_commit=None,
-        )
-    )  # fmt: skip
-
-
-def _refuse(worktree: Worktree, found: str, expected: str) -> WrongState:
-    return WrongState(
-        f"'{worktree.id}' {found}, expected {expected}",
-        hint="Bring it into a fresh worktree with into 'new'.",
-        found=found,
-        expected=expected,
-    )
+        raise bringing.refuse(worktree, f"is at '{head[:12]}'", f"'{snapshot.head[:12]}', where the snapshot was taken")

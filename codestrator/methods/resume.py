@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import CodestratorError, Conflict, Forbidden, InvalidParams, WrongState
-from codestrator.methods import intents, leases, liveness, places, pointing, removing, sessions, waiting, who
+from codestrator.methods import authority, intents, leases, liveness, places, pointing, removing, sessions, waiting, who
 from codestrator.methods.closing import with_ref
 from codestrator.methods.tasks import progress
 from codestrator.params import Params, SessionId, Summary
@@ -15,7 +15,6 @@ from codestrator.records import (
     CLOSED,
     LAND_OPEN,
     THREAD_ENDED,
-    Fence,
     Hold,
     Intent,
     Land,
@@ -56,7 +55,7 @@ def attach(flow: Flow, want: Attach) -> dict[str, Any]:
         return transfer(flow, tx, mine, target, want.reason)
 
     # What is granted moves before what it enables: after a crash in between the book holds leases that lapse.
-    transferred = flow.transact(act, want.target_session_id, order=("locks", "state"))
+    transferred = authority.publish(flow, act, want.target_session_id, order=("locks", "state"))
     if flow.seat.kind == "root":
         flow.seat.take(requester.id)
     remove_own_root(flow, requester)
@@ -65,10 +64,10 @@ def attach(flow: Flow, want: Attach) -> dict[str, Any]:
 
 def own(flow: Flow, requester: Session) -> None:
     """A root process takes over only for a session that is its own, or that no process is root of."""
-    live = flow.world.live
-    if flow.seat.kind != "root":
+    live, here = flow.world.live, requester.machine == flow.settings.machine
+    if here and flow.seat.kind != "root":
         live.renew(requester.id)
-    elif requester.machine != flow.settings.machine or not live.take(requester.id):
+    elif not here or not live.take(requester.id):
         raise Forbidden(
             f"'{requester.id}' belongs to another process, expected a session of this one",
             hint="Call session.open with intent resume_work first.",
@@ -192,8 +191,7 @@ def _transfer_leases(tx: Tx, mine: Session, target: Session) -> int:
     held = leases.held(tx, "all", target.id)
     if not held:
         return 0
-    fence = waiting.fence_value(tx) + 1
-    tx.put(Fence(id="fence", value=fence))
+    fence = waiting.next_fence(tx)
     for lease in held:
         tx.put(lease.but(**liveness.granted(tx, mine.id, lease.thread_id, fence, lease.ttl_seconds)))
     return len(held)

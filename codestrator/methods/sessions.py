@@ -56,9 +56,7 @@ def open(flow: Flow, want: Open) -> dict[str, Any]:
             found=False,
             offered=[True],
         )
-    base, branch = _base(flow)
-    owner = want.owner or flow.world.git.config("user.name") or "unknown"
-    new = _Opening(flow, want, owner, base, branch)
+    new = Opening(flow, want)
     if not flow.world.live.take(new.session_id):
         raise WrongState(f"'{new.session_id}' is in use, expected a new id", hint="Call session.open again.")
     try:
@@ -73,16 +71,18 @@ def open(flow: Flow, want: Open) -> dict[str, Any]:
     return _opened(flow, want, session)
 
 
-class _Opening:
+class Opening:
     """The ids of a session to be, chosen once, and the documents that make it."""
 
-    def __init__(self, flow: Flow, want: Open, owner: str, base: str, branch: str | None) -> None:
+    def __init__(self, flow: Flow, want: Open) -> None:
         mint = flow.read().mint
-        self.flow, self.want, self.owner, self.base, self.branch = flow, want, owner, base, branch
+        self.flow, self.want = flow, want
+        self.base, self.branch = _base(flow)
+        self.owner = want.owner or flow.world.git.config("user.name") or "unknown"
         self.session_id, self.thread_id, self.worktree_id = mint("ses"), mint("thr"), mint("wt")
 
     def to_resume(self) -> Session:
-        return self.flow.transact(lambda tx: self._stage(tx, None), self.session_id)
+        return self.flow.transact(self.stage, self.session_id)
 
     def with_worktree(self) -> Session:
         words = names.slug(self.want.worktree_name, self.want.user_request)
@@ -90,12 +90,12 @@ class _Opening:
         return placing.make(
             self.flow,
             lambda tx: placing.free_spot(self.flow, tx, words, self.base, branch),
-            self._stage,
+            self.stage,
             session_id=self.session_id,
             about=self.session_id,
         )
 
-    def _stage(self, tx: Tx, spot: placing.Spot | None) -> Session:
+    def stage(self, tx: Tx, spot: placing.Spot | None = None) -> Session:
         main = placing.main_worktree(self.flow, tx, self.base, self.branch)
         if spot:
             placing.new_worktree(

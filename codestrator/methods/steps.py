@@ -73,7 +73,7 @@ def check(flow: Flow, want: Check) -> dict[str, Any]:
         found = {"step": shown_step(f"{task.id}.{number}", step), **progress(task)}
         return found | {"checkpoint_id": step.checkpoint_id, "task": {"id": task.id, "status": task.status}}
 
-    return publish(flow, want, case_id, act)
+    return publish(flow, want, case_id, act, guarded=True)
 
 
 def _case_of(want: Check) -> str:

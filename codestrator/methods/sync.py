@@ -21,7 +21,7 @@ class Run(Params, frozen=True, kw_only=True):
         Meta(description="fetch: joined here only; push: only where this side is ahead"),
     ] = "both"
     refs: Annotated[tuple[Name, ...] | None, Meta(description="default: all")] = None
-    timeout_seconds: Annotated[int, Meta(ge=1, le=50, description="of each network call")] | None = None
+    timeout_seconds: Annotated[int, Meta(ge=1, description="of each network call, at most 50")] | None = None
     dry_run: bool = False
 
 
@@ -37,7 +37,7 @@ def run(flow: Flow, want: Run) -> dict[str, Any]:
     """
     remote = remote_of(flow, want.remote)
     flow.world.notes.flush()
-    seconds = want.timeout_seconds or flow.settings.sync_timeout
+    seconds = min(want.timeout_seconds or flow.settings.sync_timeout, MOST_SECONDS)
     names = tuple(dict.fromkeys(want.refs)) if want.refs else ALL
     sync = syncing.Sync(flow, remote, names, direction=want.direction, seconds=seconds, most_seconds=MOST_SECONDS)
     if want.dry_run:

@@ -10,6 +10,7 @@ from codestrator.calls import Flow
 from codestrator.clock import rfc3339
 from codestrator.errors import NeedsPerson, Offline, UnreadableState
 from codestrator.methods import books, shared_rescue
+from codestrator.methods.fetching import bring
 from codestrator.ports import Move
 from codestrator.programs import Push, Pushed
 from codestrator.store.documents import LOCKS, STATE
@@ -98,16 +99,25 @@ def track(flow: Flow, remote: str, ref: str, commit: str) -> None:
     flow.store.adopt(Move(place, flow.store.refs.read(place), commit))
 
 
+def hold(flow: Flow, remote: str, ref: str, commit: str) -> None:
+    """Keep a ref on what is not local yet: a push may take seconds, and `git gc --prune=now` none."""
+    track(flow, remote, f"refs/codestrator/pushing/{ref.rpartition('/')[2]}", commit)
+
+
 def adopt(flow: Flow, remote: str, ref: str, old: str | None, new: str) -> str:
     """Move what is here; if it moved meanwhile, join that with what the other side has now. What is here then."""
     for _ in range(ADOPT_TRIES):
         if flow.store.adopt(Move(ref, old, new)):
-            if ref == LOCKS:
-                books.note_first_sight(flow)
             return new
         old = flow.store.refs.read(ref)
         new = joined_with(flow, remote, ref, old, new).commit
     return str(old)
+
+
+def pause(flow: Flow, rounds: int) -> float:
+    """Seconds before the next round: ever more, and never the same for two machines that met."""
+    share = int(flow.read().mint("op")[3:5], 36) / 36**2
+    return float(REST_SECONDS * 2 ** min(rounds, 5) * share)
 
 
 class Sync:
@@ -125,6 +135,7 @@ class Sync:
         self._names = [name for name in ORDER if name in names]
         self._items = {REFS[name]: Item(REFS[name]) for name in ("state", "locks", "notes") if name in names}
         self._snapshots = Item(shared_rescue.ALL)
+        self._unanswered = False
 
     def shown(self) -> list[dict[str, Any]]:
         items = [*self._items.values(), *([self._snapshots] if self._rescue else [])]
@@ -164,8 +175,12 @@ class Sync:
                 pending = self._round(pending, there)
             except Offline as error:
                 self._offline(pending, error, first=rounds == 1)
-                break
+                pending = []
+        for ref in pending:
+            self._say(ref, "refused", f"others were first in each of {rounds} rounds; run it again")
         self._remember()
+        if self._flow.store.initialised:
+            books.note_first_sight(self._flow)
         return rounds
 
     def _listed(self) -> dict[str, str]:
@@ -177,46 +192,54 @@ class Sync:
 
     def _rest(self, rounds: int) -> bool:
         """Wait before the next round, ever longer and never as long as another machine; False when time is up."""
-        share = int(self._flow.read().mint("op")[3:5], 36) / 36**2
-        seconds = REST_SECONDS * 2 ** min(rounds, 5) * share
+        seconds = pause(self._flow, rounds)
         if self._flow.now().boot_ms + 1000 * seconds >= self._end:
             return False
         return not self._flow.world.cancelled.wait(seconds)
 
     def _share_snapshots(self, there: dict[str, str]) -> None:
         ways = (self._fetches, self._pushes)
-        self._say_snapshots(shared_rescue.share(self._flow, self._remote, there, *ways, seconds=self._left()))
+        self._say_snapshots(shared_rescue.share(self._flow, self._remote, there, *ways, left=self._left))
 
     def _say_snapshots(self, found: shared_rescue.Shared) -> None:
         item = self._snapshots
         if found.refused:
             item.verdict, item.detail = "refused", found.refused
+        elif found.damaged:
+            item.verdict, item.detail = "diverged", found.damaged
         elif found.fetched or found.pushed:
             item.verdict = "fetched" if not found.pushed else "merged" if found.fetched else "pushed"
             item.detail = f"{found.fetched} fetched, {found.pushed} pushed"
 
     def _round(self, pending: Sequence[str], there: dict[str, str]) -> list[str]:
         """One look, fetch and push; the refs that have to be looked at again."""
-        self._fetch(pending, there)
-        steps = {ref: step for ref in pending if (step := self._judged(ref, there.get(ref)))}
+        damaged = self._fetch(pending, there)
+        for ref, reason in damaged.items():
+            self._say(ref, "diverged", reason)
+        readable = [ref for ref in pending if ref not in damaged]
+        steps = {ref: step for ref in readable if (step := self._judged(ref, there.get(ref)))}
         pushes = [Push(ref, step.commit, step.seen) for ref, step in steps.items() if step.sends]
+        for ref, step in steps.items():
+            if step.sends and step.adopt:
+                hold(self._flow, self._remote, ref, step.commit)
         found = self._pushed(pushes) if pushes else {}
         return [ref for ref, step in steps.items() if self._settled(ref, step, found.get(ref))]
 
-    def _fetch(self, pending: Sequence[str], there: dict[str, str]) -> None:
+    def _fetch(self, pending: Sequence[str], there: dict[str, str]) -> dict[str, str]:
+        """Bring what is new there; what is damaged, with the reason."""
         refs = self._flow.store.refs
         new = [ref for ref in pending if ref in there and there[ref] != refs.read(ref)]
         wanted = [
             (ref, tracking(self._remote, ref)) for ref in new if there[ref] != refs.read(tracking(self._remote, ref))
         ]
         before = {ref: refs.read(place) for ref, place in wanted}
-        if wanted:
-            self._flow.world.remotes.fetch(self._remote, wanted, seconds=self._left())
-        for ref, place in wanted:
+        damaged = bring(self._flow, self._remote, wanted, left=self._left)
+        for ref, place in (one for one in wanted if one[0] not in damaged):
             known, now = before[ref], refs.read(place)
             there[ref] = now or there[ref]
             if known and now and not is_ancestor(self._flow.store, known, now):
                 self._say(ref, "rewritten", f"the history there does not contain '{known[:12]}', which was seen before")
+        return damaged
 
     def _judged(self, ref: str, seen: str | None) -> Step | None:
         """What is to be done; None where nothing is, or nothing can be."""
@@ -224,6 +247,8 @@ class Sync:
         here = store.refs.read(ref)
         item.local, item.remote = here, seen
         if here == seen:
+            if seen is not None and store.refs.read(tracking(self._remote, ref)) != seen:
+                track(self._flow, self._remote, ref, seen)  # who pushed it died before it could be noted
             return None
         if seen is None:
             assert here is not None
@@ -258,7 +283,11 @@ class Sync:
         except Offline:
             there = self._listed()
             done, lost = Pushed("done"), Pushed("lost")
-            return {one.ref: done if self._has(there.get(one.ref), one.new) else lost for one in pushes}
+            found = {one.ref: done if self._has(there.get(one.ref), one.new) else lost for one in pushes}
+            if self._unanswered and done not in found.values():
+                raise  # it lets itself be read, but twice it took nothing
+            self._unanswered = True
+            return found
 
     def _has(self, there: str | None, new: str) -> bool:
         return there is not None and is_ancestor(self._flow.store, new, there)

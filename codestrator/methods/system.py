@@ -10,14 +10,13 @@ from msgspec import Meta
 from codestrator import SCHEMA, __version__, guides, table
 from codestrator.calls import Flow, Tx
 from codestrator.errors import Unsupported
-from codestrator.methods import intents, who
+from codestrator.methods import authority, intents, who
 from codestrator.params import Params, SessionId
 from codestrator.records import Machine
 
 GIT_NEEDED = (2, 39)
 STATE_REF = "refs/codestrator/state"
 PACKAGE = Path(__file__).parent.parent
-HOOKS = ("post-commit", "post-merge", "pre-push", "post-checkout")
 ROLES = ("session-root", *table.ROLES)
 INSTALL_HINT = "Install tmux with the system's package manager (apt install tmux, brew install tmux), then call again."
 
@@ -46,6 +45,7 @@ def initialise(flow: Flow, want: Initialise) -> dict[str, Any]:
     flow.store.initialise()
     tmux = flow.world.tmux.version()
     flow.transact(lambda tx: _note_machine(tx, version, tmux[1] if tmux else None), flow.settings.machine)
+    authority.settle(flow)
     intents.settle(flow)
     return {
         "repo_path": str(flow.world.repo),
@@ -57,7 +57,7 @@ def initialise(flow: Flow, want: Initialise) -> dict[str, Any]:
         "tmux_version": tmux[1] if tmux else None,
         "remote": flow.settings.remote,
         "authority": flow.settings.authority,
-        "hooks": _hooks(flow),
+        "hooks": flow.world.hooks.state(),
     }
 
 
@@ -91,15 +91,6 @@ def _note_machine(tx: Tx, git_version: str, tmux_version: str | None) -> None:
         tmux_version,
     ):
         tx.put(found)
-
-
-def _hooks(flow: Flow) -> str:
-    folder = Path(flow.world.git.run("rev-parse", "--git-path", "hooks"))
-    ours = 0
-    for name in HOOKS:
-        place = flow.world.repo / folder / name
-        ours += place.is_file() and b"codestrator" in place.read_bytes()
-    return "installed" if ours == len(HOOKS) else "partial" if ours else "absent"
 
 
 def ensure_tmux(flow: Flow, want: EnsureTmux) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A session taken from another machine: granted on the remote, then its worktrees made here, with what was unsaved."""
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta
 
@@ -9,21 +8,20 @@ from codestrator.calls import Flow, Tx
 from codestrator.errors import CodestratorError, Forbidden, InvalidParams, Offline
 from codestrator.methods import (
     brief,
+    bringing,
+    catching_up,
     children,
-    closing,
     deciding,
     handoff,
     intents,
     places,
-    placing,
-    restoring,
     resume,
     sessions,
     sync,
     system,
 )
 from codestrator.params import Params, SessionId, Summary, Title
-from codestrator.records import THREAD_ENDED, Machine, Rescue, Session, Thread, Worktree
+from codestrator.records import SESSION_ENDED, THREAD_ENDED, Machine, Rescue, Session, Thread, Worktree
 
 HANDED_OFF = "handed off"
 
@@ -38,6 +36,16 @@ class Take(Params, frozen=True, kw_only=True):
     reason: Summary | None = None
 
 
+class _Taker(NamedTuple):
+    """Who takes it: a session that is here, or one that begins with the taking and else never was."""
+
+    id: str
+    opening: sessions.Opening | None = None
+
+    def session(self, tx: Tx) -> Session:
+        return self.opening.stage(tx) if self.opening and not tx.get(Session, self.id) else tx.require(Session, self.id)
+
+
 def take(flow: Flow, want: Take) -> dict[str, Any]:
     """Take over an offered or suspended session: its worktrees are made here with their uncommitted files and index.
 
@@ -50,20 +58,21 @@ def take(flow: Flow, want: Take) -> dict[str, Any]:
     remote = _fetched(flow, want)
     intents.settle(flow)
     tx = flow.read()
-    target = tx.require(Session, want.target_session_id)
-    requester, opened = _requester(flow, tx, want, target)
+    taker = _taker(flow, tx, want, tx.require(Session, want.target_session_id))
+    before = tx.get(Session, taker.id)
     try:
-        transferred = _granted(flow, want, requester, remote)
-    except CodestratorError:
-        if opened:
-            closing.close(flow, closing.Close(session_id=requester.id))
+        transferred = _granted(flow, want, taker, remote)
+    except BaseException:
+        if taker.opening:
+            flow.world.live.leave(taker.id)
         raise
     if flow.seat.kind == "root":
-        flow.seat.take(requester.id)
-    resume.remove_own_root(flow, requester)
-    worktrees = [_brought_back(flow, one, requester.id) for one in _worktrees(flow.read(), requester.id)]
-    found = resume.answer(flow.read(), requester.id) | {"transferred": transferred, "worktrees": worktrees}
-    return found | {"brief": brief.brief(flow, brief.Brief(session_id=requester.id))}
+        flow.seat.take(taker.id)
+    if before:
+        resume.remove_own_root(flow, before)
+    worktrees = [_brought_back(flow, one.id, taker.id) for one in _worktrees(flow.read(), taker.id)]
+    found = resume.answer(flow.read(), taker.id) | {"transferred": transferred, "worktrees": worktrees}
+    return found | {"brief": brief.brief(flow, brief.Brief(session_id=taker.id))}
 
 
 def _fetched(flow: Flow, want: Take) -> str | None:
@@ -81,29 +90,37 @@ def _fetched(flow: Flow, want: Take) -> str | None:
     return remote
 
 
-def _requester(flow: Flow, tx: Tx, want: Take, target: Session) -> tuple[Session, bool]:
-    """The session that takes it, and whether it was opened for that."""
-    given = want.requester_session_id
-    taker = tx.get(Session, target.handed_to) if target.status == "handoff_attached" else None
-    if given is None and taker is not None and taker.machine == tx.machine and not tx.live.held(taker.id):
-        given = taker.id  # the same call again
+def _taker(flow: Flow, tx: Tx, want: Take, target: Session) -> _Taker:
+    given = want.requester_session_id or _winner(flow, tx, target)
     if given is not None:
-        return tx.require(Session, given), False
+        resume.own(flow, tx.require(Session, given))
+        return _Taker(given)
     resume.check_target(tx, target, force=want.force)
-    made = sessions.open(flow, sessions.Open(intent="resume_work"))
-    return flow.read().require(Session, made["session_context"]["session"]["id"]), True
+    opening = sessions.Opening(flow, sessions.Open(intent="resume_work"))
+    flow.world.live.take(opening.session_id)  # an id that nobody else has
+    return _Taker(opening.session_id, opening)
 
 
-def _granted(flow: Flow, want: Take, requester: Session, remote: str | None) -> dict[str, int]:
-    resume.own(flow, requester)
-    touched = resume.touched_by(flow, flow.read(), requester)
+def _winner(flow: Flow, tx: Tx, target: Session) -> str | None:
+    """The session of this machine that has taken it, if the caller may speak for it: the same call again."""
+    taker = tx.get(Session, target.handed_to) if target.status == "handoff_attached" else None
+    if taker is None or taker.machine != tx.machine or taker.status in SESSION_ENDED:
+        return None
+    free = flow.seat.kind != "root" or tx.live.mine(taker.id) or not tx.live.held(taker.id)
+    return taker.id if free else None
+
+
+def _granted(flow: Flow, want: Take, taker: _Taker, remote: str | None) -> dict[str, int]:
+    tx = flow.read()
+    touched = "" if taker.opening else resume.touched_by(flow, tx, tx.require(Session, taker.id))
 
     def act(tx: Tx) -> dict[str, int]:
-        mine, target = tx.require(Session, requester.id), tx.require(Session, want.target_session_id)
-        if target.status == "handoff_attached" and target.handed_to == mine.id:
-            return resume.told_before(tx, mine, target)
-        resume.check_requester(tx, mine, target, touched)
+        target = tx.require(Session, want.target_session_id)
+        if target.status == "handoff_attached" and target.handed_to == taker.id:
+            return resume.told_before(tx, tx.require(Session, taker.id), target)
         resume.check_target(tx, target, force=want.force)
+        mine = taker.session(tx)
+        resume.check_requester(tx, mine, target, touched)
         _end_children(tx, target)
         count = resume.transfer(flow, tx, mine, target, want.reason)
         if (offer := handoff.newest(tx, target.id)) and offer.state == "offered":
@@ -111,7 +128,12 @@ def _granted(flow: Flow, want: Take, requester: Session, remote: str | None) -> 
         return count
 
     if remote:
-        return deciding.decided(flow, remote, act, want.target_session_id, order=("locks", "state"))
+        try:
+            about = want.target_session_id
+            return deciding.decided(flow, remote, act, about, order=("locks", "state"), forced=want.force)
+        except Offline:  # fallen silent since it was asked, with nothing sent
+            if not want.force:
+                raise
     return flow.transact(act, want.target_session_id, order=("locks", "state"))
 
 
@@ -127,22 +149,28 @@ def _worktrees(tx: Tx, session_id: str) -> list[Worktree]:
     return sorted((one for one in found if one.kind != "main"), key=lambda one: one.id)
 
 
-def _brought_back(flow: Flow, worktree: Worktree, session_id: str) -> dict[str, Any]:
+def _brought_back(flow: Flow, worktree_id: str, session_id: str) -> dict[str, Any]:
     """Folder, branch, index and files as they were kept; one that is here already is left alone."""
-    tx = flow.read()
-    item: dict[str, Any] = {"worktree_id": worktree.id, "restored": False}
-    folder = places.path_of(tx, worktree)
-    if folder is not None and folder.is_dir():
-        return item | {"path": str(folder)}
-    snapshot = tx.get(Rescue, worktree.latest_snapshot_id)
-    if snapshot is None or flow.world.worktrees.resolve(snapshot.commit) is None:
-        return item | {"missing": f"no snapshot of '{worktree.id}' is here, expected one to make it from"}
-    path: Path = placing.root_folder(flow) / worktree.slug
+    item: dict[str, Any] = {"worktree_id": worktree_id, "restored": False}
     try:
-        restoring.recreate(flow, worktree, path, snapshot)
-        session = tx.require(Session, session_id)
-        flow.transact(lambda tx: restoring.back(flow, tx, worktree.id, session, path), worktree.id)
-        flow.world.worktrees.restore(path, snapshot.commit)
+        with bringing.alone(flow, worktree_id):
+            return item | _brought(flow, worktree_id, session_id)
     except CodestratorError as error:
-        return item | {"missing": error.message}
-    return item | {"path": str(path), "snapshot_id": snapshot.id, "restored": True}
+        folder = places.path_of(tx := flow.read(), tx.require(Worktree, worktree_id))
+        here = {"path": str(folder)} if folder and folder.is_dir() else {}
+        return item | here | {"missing": error.message}
+
+
+def _brought(flow: Flow, worktree_id: str, session_id: str) -> dict[str, Any]:
+    tx = flow.read()
+    worktree = tx.require(Worktree, worktree_id)
+    folder, snapshot = places.path_of(tx, worktree), tx.get(Rescue, worktree.latest_snapshot_id)
+    if snapshot is not None and flow.world.worktrees.resolve(snapshot.commit) is None:
+        raise bringing.refuse(worktree, f"has its snapshot '{snapshot.id}' elsewhere", "its commit here")
+    kept = {"snapshot_id": snapshot.id if snapshot else None, "restored": True}
+    if folder is not None and folder.is_dir():
+        new = snapshot is not None and catching_up.catch_up(flow, worktree, folder, snapshot, session_id)
+        return {"path": str(folder)} | (kept if new else {})
+    path = bringing.free_place(flow, tx, worktree)
+    bringing.bring(flow, worktree, path, snapshot, session_id)
+    return {"path": str(path)} | kept

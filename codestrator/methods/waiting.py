@@ -46,6 +46,12 @@ def fence_value(tx: Tx) -> int:
     return fence.value if fence else 0
 
 
+def next_fence(tx: Tx) -> int:
+    """Stage the number of a new grant."""
+    fence = tx.get(Fence, "fence") or Fence(id="fence")
+    return tx.put(fence.but(value=fence.value + 1)).value
+
+
 def join(tx: Tx, entry: Entry, seconds: int) -> None:
     """Stand in line behind all who came before; standing there already changes nothing."""
     if tx.get(Waiter, entry.id) is not None:

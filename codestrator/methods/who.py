@@ -3,7 +3,7 @@
 from codestrator import scopes
 from codestrator.calls import Tx
 from codestrator.errors import Forbidden, InvalidParams, StaleFence, WrongState
-from codestrator.records import SESSION_ENDED, THREAD_ENDED, Hold, Session, Task, Thread
+from codestrator.records import SESSION_ENDED, THREAD_ENDED, Hold, Lease, Session, Task, Thread
 
 HINTS = {
     "offered": "Call handoff.offer with withdraw true to go on here.",
@@ -85,6 +85,20 @@ def check_fence(name: str, given: int | None, hold: Hold | None, owner: tuple[st
         given=given,
         current=hold.fence if hold else None,
         holder={"session_id": hold.session_id, "thread_id": hold.thread_id} if hold else None,
+    )
+
+
+def check_not_taken(session: Session, name: str, hold: Hold | Lease | None, given: int | None = None) -> None:
+    """Tell a session that was handed over who has what it held."""
+    if session.status != "handoff_attached" or hold is None or hold.session_id == session.id:
+        return
+    raise StaleFence(
+        f"fence {given if given is not None else 'of the caller'} on '{name}' is out of date, current is {hold.fence} "
+        f"held by '{hold.session_id}', to which '{session.id}' was handed over",
+        hint=HINTS["handoff_attached"],
+        given=given,
+        current=hold.fence,
+        holder={"session_id": hold.session_id, "thread_id": hold.thread_id, "machine": hold.machine},
     )
 
 

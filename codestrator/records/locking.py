@@ -63,3 +63,4 @@ class Fence(Document, frozen=True, kw_only=True):
     FOLDERS: ClassVar[tuple[str, ...]] = ("",)
 
     value: Annotated[int, MAX] = 0
+    authority: Annotated[Literal["local", "remote"], SCALAR] = "local"

@@ -58,7 +58,7 @@ class Handoff(Document, frozen=True, kw_only=True):
 
     from_session_id: Annotated[str, IMMUTABLE]
     offered_by: Annotated[str, IMMUTABLE]
-    state: Annotated[Literal["offered", "taken", "withdrawn"], LIFE] = "offered"
+    state: Annotated[Literal["offered", "taken", "withdrawn"], LIFE]
     snapshots: Annotated[tuple[str, ...], SET] = ()
     note: Annotated[str | None, IMMUTABLE] = None
     to_session_id: Annotated[str | None, LIFE] = None

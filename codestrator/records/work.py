@@ -151,7 +151,15 @@ class Task(Document, frozen=True, kw_only=True):
 
 class Checkpoint(Document, frozen=True, kw_only=True):
     KIND: ClassVar[str] = "checkpoint"
-    ROW: ClassVar[tuple[str, ...]] = ("session_id", "thread_id", "case_id", "worktree_id", "event", "created_at")
+    ROW: ClassVar[tuple[str, ...]] = (
+        "session_id",
+        "thread_id",
+        "case_id",
+        "worktree_id",
+        "event",
+        "commit",
+        "created_at",
+    )
 
     session_id: Annotated[str, IMMUTABLE]
     thread_id: Annotated[str, IMMUTABLE]
@@ -167,7 +175,7 @@ class Checkpoint(Document, frozen=True, kw_only=True):
     data: Annotated[dict[str, Any] | None, IMMUTABLE] = None
     snapshot_id: Annotated[str | None, IMMUTABLE] = None
     fence: Annotated[int | None, IMMUTABLE] = None
-    rewritten: Annotated[dict[str, str], MAP] = {}
+    rewritten: Annotated[dict[str, str], MAP] = {}  # old commit to new, one entry for each time it was rewritten
 
 
 class Skipped(Part, frozen=True, kw_only=True):

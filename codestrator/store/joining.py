@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Finish", "Joined", "Picture", "is_ancestor", "join", "merge_bases"]
 
+MOST_OPERATIONS = 10**9  # counters are commit dates too: above, they would mix with the dates of the user's work
 Three = tuple[Entry | None, Entry | None, Entry | None]
 # What has to be put right in a tree of documents that were joined one by one: the documents to replace.
 Finish = Callable[[Picture], Sequence[Document]]
@@ -46,12 +47,14 @@ def join(
     ahead = ours is None or is_ancestor(store, ours, theirs)
     bases = ([ours] if ours else []) if ahead else merge_bases(store, str(ours), theirs)
     if ref == NOTES:
+        _require_commit(store, ref, theirs)
         return Joined(theirs if ahead else join_notes(store, str(ours), theirs, bases, message))
     layout = store.layout(ref)
     base, _ = _base(store, layout, bases)
     mine, other = (store.read_commit(ref, commit) if commit else None for commit in (ours, theirs))
     assert other is not None
-    walk = _Walk(store.objects, layout)
+    _check_counter(other)
+    walk = _Walk(store.objects, layout, newest=other.counter)
     root = walk.joined(base, mine.root if mine else None, other.root)
     if walk.diverged:
         raise Diverged(
@@ -71,12 +74,33 @@ def join(
     return Joined(store.commit(root, parents, counter, message), tuple(walk.rejected))
 
 
+def _require_commit(store: "Store", ref: str, found: str) -> None:
+    try:
+        store.objects.commit(found)
+    except MISSING as error:
+        raise damage(ref, None, found, f"is no commit, which '{ref}' should be: {str(error)[:200]}") from None
+
+
+def _check_counter(theirs: Picture) -> None:
+    if theirs.counter > MOST_OPERATIONS:
+        ref = theirs.layout.ref
+        raise UnreadableState(
+            f"'{theirs.commit}' of '{ref}' counts {theirs.counter} operations, expected at most {MOST_OPERATIONS}",
+            hint="Somebody else wrote it; put the ref of the remote back to where it was.",
+            ref=ref,
+            document=theirs.commit,
+            reason="a counter that no state has",
+        )
+
+
 def is_ancestor(store: "Store", older: str, newer: str) -> bool:
-    """Whether `newer` has all of `older`; one that is not here is nobody's ancestor."""
-    repo = store.repo
+    """Whether `newer` has all of `older`; one that is not here, or is no commit, is nobody's ancestor."""
     if older == newer:
         return True
-    return older in repo and newer in repo and bool(repo.descendant_of(newer, older))
+    try:
+        return bool(store.repo.descendant_of(newer, older))
+    except MISSING:
+        return False
 
 
 def merge_bases(store: "Store", ours: str, theirs: str) -> list[str]:
@@ -101,9 +125,10 @@ def _base(store: "Store", layout: Layout, commits: Sequence[str]) -> tuple[Node 
 class _Walk:
     """Two trees walked beside their base; what is alike is not looked into."""
 
-    def __init__(self, objects: Objects, layout: Layout) -> None:
+    def __init__(self, objects: Objects, layout: Layout, *, newest: int = MOST_OPERATIONS) -> None:
         self._objects = objects
         self._layout = layout
+        self._newest = newest
         self.rejected: list[Damage] = []
         self.diverged: list[str] = []
 
@@ -134,7 +159,7 @@ class _Walk:
 
     def _tree(self, name: bytes, three: Three, folders: tuple[str, ...]) -> Entry | None:
         if len(folders) >= self._layout.depth or any(one.mode != TREE for one in three if one):
-            self._reject(name.decode("utf-8", "replace"), "is no document's place")
+            self._reject("/".join((*folders, name.decode("utf-8", "replace"))), "is no document's place")
             return three[1]
         below = (*folders, name.decode("utf-8", "replace"))
         base, ours, theirs = (self._objects.node(one.oid) if one else None for one in three)
@@ -155,6 +180,8 @@ class _Walk:
             if kind_name is None:
                 raise SchemaNewer(f"'{document_id}' is of a kind unknown to this version")
             other = self._read(kind_name, document_id, theirs)
+            if other.rev > self._newest:  # it would win against all that is ever written
+                raise damage(self._layout.ref, kind_name, document_id, f"has rev {other.rev} above {self._newest}")
         except UnreadableState as error:
             self.rejected.append(error)
             return ours

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pygit2
 
 from codestrator.errors import Busy, CodestratorError, External, UnreadableState
@@ -86,6 +87,18 @@ class NoteBook:
             groups.setdefault(commit, {})[canonical(line)] = None
         with self._writing:
             self._write(groups, upto)
+
+    def lines(self, commit: str) -> list[dict[str, Any]]:
+        """Our lines on a commit, those that still wait left out, and what others wrote into the note."""
+        objects, tip, name = self._store.objects, self._store.refs.read(NOTES), commit.encode()
+        node = objects.node(self._commit(tip).tree_id.raw) if tip else None
+        while node is not None:
+            entries = objects.entries(node, NOTES)
+            if name in entries:
+                return _ours(_raw(objects, entries[name].oid, name))
+            below, name = entries.get(name[:2]), name[2:]
+            node = objects.node(below.oid) if below and below.mode == TREE else None
+        return []
 
     def upto(self) -> str | None:
         """The commit of the state up to which no line is missing; None if that is not known."""
@@ -184,16 +197,29 @@ def with_lines(objects: Objects, node: Node | None, groups: Mapping[bytes, Lines
 
 def _add_to_note(objects: Objects, entries: dict[bytes, Entry], name: bytes, lines: Lines) -> bool:
     """Append what the note lacks, and leave alone what the user wrote into it; whether it lacked anything."""
-    try:
-        old = objects.raw(entries[name].oid) if name in entries else b""
-    except MISSING as error:
-        raise _damaged(f"note/{name.decode('ascii', 'replace')}", error) from None
+    old = _raw(objects, entries[name].oid, name) if name in entries else b""
     have = set(old.split(b"\n"))
     fresh = [line for line in lines if line not in have]
     if fresh:
         start = old if not old or old.endswith(b"\n") else old + b"\n"
         entries[name] = Entry(BLOB, objects.write_blob(start + b"\n".join(fresh) + b"\n"))
     return bool(fresh)
+
+
+def _raw(objects: Objects, oid: bytes, name: bytes) -> bytes:
+    try:
+        return objects.raw(oid)
+    except MISSING as error:
+        raise _damaged(f"note/{name.decode('ascii', 'replace')}", error) from None
+
+
+def _ours(note: bytes) -> list[dict[str, Any]]:
+    found = []
+    for line in note.split(b"\n"):
+        with contextlib.suppress(ValueError):  # a word of the user's
+            said = msgspec.json.decode(line)
+            found += [said] if isinstance(said, dict) else []
+    return found
 
 
 def _damaged(name: str, error: Exception) -> UnreadableState:

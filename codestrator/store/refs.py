@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pygit2
 
-from codestrator.errors import External
+from codestrator.errors import External, UnreadableState
 from codestrator.ports import Contention, Move
 from codestrator.store.documents import LOCKS, STATE
 from codestrator.store.moving import is_moving
@@ -69,8 +69,17 @@ class Refs:
         self._seen: dict[str, tuple[int, int]] = {}
 
     def read(self, ref: str) -> str | None:
-        """The commit it points to, or None where it does not exist."""
-        found = self._objects.repo.references.get(ref)
+        """The commit it points to, or None where it does not exist; `UnreadableState` where it holds no id."""
+        try:
+            found = self._objects.repo.references.get(ref)
+        except pygit2.GitError as error:
+            raise UnreadableState(
+                f"'{ref}' cannot be read: {str(error)[:200]}",
+                hint="Run doctor.check to see what is damaged and what can be repaired.",
+                ref=ref,
+                document=ref,
+                reason=str(error)[:200],
+            ) from None
         return str(found.target) if found is not None else None
 
     def under(self, start: str) -> dict[str, str]:
@@ -104,6 +113,14 @@ class Refs:
         finally:
             for one in held.values():
                 one.release()
+
+    def put_back(self, ref: str, commit: str) -> None:
+        """Point one of our refs that cannot be read to a commit; raises `Contention` if it is locked."""
+        held = self._lock(ref)
+        try:
+            held.move(commit)
+        finally:
+            held.release()
 
     def _lock(self, ref: str) -> "Held":
         file = self._files.get(ref)

@@ -28,6 +28,7 @@ class RowCache:
         self._path = folder / f"rows-{zlib.crc32(shape.encode()):08x}"
         self._known: dict[bytes, list[Any]] | None = None
         self._learnt = 0
+        self.only_looking = False  # nothing is written then
 
     def rows(self, tree: bytes) -> list[Any] | None:
         """What is known of a tree: pairs of kind and values. Whoever asks keeps it."""
@@ -56,7 +57,7 @@ class RowCache:
 
     def keep(self, picture: "Picture") -> None:
         """Write the file anew from what a picture knows of its rows, if that is worth it."""
-        if self._learnt < WORTH_WRITING or picture.layout.depth != 2:
+        if self.only_looking or self._learnt < WORTH_WRITING or picture.layout.depth != 2:
             return
         self._learnt = 0
         if self._known is None:

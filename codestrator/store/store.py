@@ -220,19 +220,21 @@ class Store:
         mover: Mover | None = None,
         order: tuple[str, ...] | None = None,
         aside: bool = False,
+        elsewhere: bool = False,
     ) -> T:
         """Run `act` on the newest picture and publish what it stages, as one operation or not at all.
 
         `act` runs again when another writer was first, for at most `patience_seconds`, then `Busy`. Staging nothing
         publishes nothing. `mover` moves the refs in place of the store when some are the user's; `aside`: it may take
-        its time, so no other writer waits for it, unless it has lost a few times.
+        its time, so no other writer waits for it, unless it has lost a few times. `elsewhere`: it asks another machine,
+        so nobody ever waits for it, and what is decided there need not be kept apart from renewals by file.
         """
         give_up = time.monotonic() + self._patience
         tries_aside = ASIDE_TRIES if aside else 0
         while True:
             self.objects.prepare()
-            with nullcontext(False) if tries_aside else self.gate() as held:
-                transaction = self._begin(stamp.op, held)
+            with nullcontext(False) if tries_aside or elsewhere else self.gate() as held:
+                transaction = self._begin(stamp.op, held or elsewhere)
                 if order:
                     transaction.order = order  # type: ignore[assignment]  # the names of our two refs
                 result = act(transaction)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codestrator import ports, programs
 from codestrator.clock import Clock, Moment
@@ -21,6 +22,11 @@ from codestrator.world.files import PrivateFiles, failed
 from codestrator.world.live import LiveFolder
 from codestrator.world.settings import read_settings
 
+if TYPE_CHECKING:
+    from codestrator.world.hooks import GitHooks
+    from codestrator.world.localconfig import LocalConfig
+    from codestrator.world.probe import Probe
+
 LOOK_SECONDS = 0.025
 _SHA256 = re.compile(r"^\s*objectformat\s*=\s*\"?sha256", re.IGNORECASE | re.MULTILINE)
 _REFTABLE = re.compile(r"^\s*refstorage\s*=\s*\"?reftable", re.IGNORECASE | re.MULTILINE)
@@ -31,20 +37,22 @@ _WORK_TREE = re.compile(r"^\s*worktree\s*=\s*\"?([^\"\n]+)", re.IGNORECASE | re.
 class LocalWorld:
     """What methods are given as their `World`; store, notes and kernel locks are one for the whole process."""
 
-    def __init__(self, common_dir: Path, repo: Path, cwd: Path, bare: bool, clock: Clock) -> None:
+    def __init__(
+        self, common_dir: Path, repo: Path, cwd: Path, bare: bool, clock: Clock, *, forgiving: bool = False
+    ) -> None:
         self.common_dir = common_dir
         self.repo = repo
         self.cwd = cwd
         self.bare = bare
         self.clock = clock
         self.cancelled = threading.Event()
-        private = PrivateFiles(common_dir / "codestrator")
+        self._private = private = PrivateFiles(common_dir / "codestrator")
         self.files: ports.Files = private
         self._live = LiveFolder(common_dir / "codestrator" / "live", clock)
         self.live: ports.Live = self._live
-        settings = read_settings(configuration(common_dir), private)
+        settings = read_settings(configuration(common_dir), private, forgiving=forgiving)
         self.settings: ports.Settings = settings
-        self._ref_prefix = settings.ref_prefix
+        self._ref_prefix, self._scans = settings.ref_prefix, settings.scan_secrets
         self.store = Store(
             common_dir, KINDS, clock, lambda: self.git, machine=self.settings.machine, durable=self.settings.durable
         )
@@ -75,10 +83,29 @@ class LocalWorld:
         return GitBranches(self.git, self.repo, self.common_dir / "codestrator" / "moving")
 
     @cached_property
-    def pages(self) -> ports.Pages:
+    def pages(self) -> programs.Pages:
         from codestrator.world.pages import MainPages
 
         return MainPages(self.git, self.repo, self._worktree_root)
+
+    @cached_property
+    def hooks(self) -> "GitHooks":
+        from codestrator.world.hooks import GitHooks
+
+        return GitHooks(self.git, self.common_dir, self._private)
+
+    @cached_property
+    def local_config(self) -> "LocalConfig":
+        """What init writes into the repository's configuration; no business of methods."""
+        from codestrator.world.localconfig import LocalConfig
+
+        return LocalConfig(self.git, self.common_dir, self._private)
+
+    @cached_property
+    def probe(self) -> "Probe":
+        from codestrator.world.probe import Probe
+
+        return Probe(self.git, self.common_dir, self.settings)
 
     @cached_property
     def tmux(self) -> programs.Tmux:
@@ -96,7 +123,7 @@ class LocalWorld:
     def remotes(self) -> programs.Remotes:
         from codestrator.world.remotes import GitRemotes
 
-        return GitRemotes(self.git, self._ref_prefix)
+        return GitRemotes(self.git, self._ref_prefix, scans=self._scans)
 
     def roots(self) -> tuple[str, ...]:
         """The main worktree, the linked ones, and each of them with its links followed."""
@@ -160,10 +187,11 @@ class LocalWorld:
             self._live.close()
 
 
-def open_world(cwd: Path, clock: Clock | None = None) -> LocalWorld:
+def open_world(cwd: Path, clock: Clock | None = None, *, forgiving: bool = False) -> LocalWorld:
     """The world of the repository that a folder is in, a linked worktree's or a bare one's too.
 
-    `NotFound` where there is none, `Unsupported` for sha256 and reftable, `Forbidden` for another user's.
+    `forgiving`: also where its settings are wrong, as the doctor wants it. `NotFound` where there is none,
+    `Unsupported` for sha256 and reftable, `Forbidden` for another user's.
     """
     cwd = Path(cwd).resolve()
     try:
@@ -181,7 +209,7 @@ def open_world(cwd: Path, clock: Clock | None = None) -> LocalWorld:
             )
     bare = bool(_BARE.search(config))
     repo = common_dir if bare else _main_worktree(common_dir, top, config)
-    return LocalWorld(common_dir, repo, cwd, bare, clock or Clock())
+    return LocalWorld(common_dir, repo, cwd, bare, clock or Clock(), forgiving=forgiving)
 
 
 def _discover(cwd: Path) -> tuple[Path, Path]:

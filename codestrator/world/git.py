@@ -36,6 +36,8 @@ LOCAL = (
     "GIT_QUARANTINE_PATH",
     "GIT_REFLOG_ACTION",
 )
+# Hooks of git's configuration run although there is no folder of hooks; ours leave at once where this is set.
+NO_HOOKS_OF_OURS = {"CODESTRATOR_SKIP_HOOKS": "1"}
 QUIET = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", "GIT_PAGER": "cat", "GIT_OPTIONAL_LOCKS": "0"}
 ALWAYS = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "core.quotePath=false")
 WITHOUT_HOOKS = ("-c", f"core.hooksPath={os.devnull}", "-c", "commit.gpgSign=false", "-c", "core.fsmonitor=false")
@@ -83,7 +85,8 @@ class GitProgram:
     ) -> tuple[int, str, str]:
         """Status, standard output and standard error; `External` only if it did not start or did not end in time."""
         command = ["git", *ALWAYS, *(() if hooks else WITHOUT_HOOKS), *arguments]
-        given = {name: value for name, value in os.environ.items() if name not in LOCAL} | QUIET | dict(env or {})
+        quiet = QUIET if hooks else QUIET | NO_HOOKS_OF_OURS
+        given = {name: value for name, value in os.environ.items() if name not in LOCAL} | quiet | dict(env or {})
         try:
             status, out, err = _complete(command, at or self._folder, given, stdin, seconds, keeps)
         except subprocess.TimeoutExpired:

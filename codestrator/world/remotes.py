@@ -3,12 +3,16 @@
 import re
 from collections.abc import Sequence
 
-from codestrator.errors import External, Offline
+from codestrator.errors import External, Offline, UnreadableState
+from codestrator.keyshapes import seen_in
 from codestrator.ports import Git
 from codestrator.programs import Push, Pushed
 from codestrator.text import one_line
 from codestrator.world.git import TAIL, gist
 
+EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's name for a tree with nothing in it
+DIFF = ("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--unified=0")
+LOCKS = "refs/codestrator/locks"
 OURS, NOTES = "refs/codestrator/", "refs/notes/codestrator"
 # Our own push goes past the user's hooks, ours among them, which would push again.
 ENVIRONMENT = {"CODESTRATOR_PUSHING": "1", "GIT_ASKPASS": "true", "SSH_ASKPASS_REQUIRE": "never"}
@@ -23,13 +27,19 @@ PUSH = (
 # Words of a server for a ref that somebody else moved, or is moving.
 LOST = (
     "stale info",
-    "atomic push failed",
+    "atomic push fail",
+    "atomic transaction failed",
     "fetch first",
     "non-fast-forward",
     "incorrect old value",
     "cannot lock ref",
     "failed to update ref",
 )
+# Words of git for objects that it would not have in a repository.
+DAMAGED = ("fsck error", "index-pack failed", "invalid index-pack output", "unpack-objects", "necessary objects")
+# And for one of ours that another sync of this repository has moved meanwhile.
+IN_THE_WAY = "cannot lock ref"
+FETCH_TRIES = 10
 _LINE = re.compile(r"^([ +\-*!=])\t[^\t:]*:([^\t]+)\t(.*)$", re.MULTILINE)
 _LISTED = re.compile(r"^([0-9a-f]{40})\t(\S+)$", re.MULTILINE)
 
@@ -37,18 +47,19 @@ _LISTED = re.compile(r"^([0-9a-f]{40})\t(\S+)$", re.MULTILINE)
 class GitRemotes:
     """`prefix` is where a server has what is called `refs/codestrator/` here; the notes go there too if it differs."""
 
-    def __init__(self, git: Git, prefix: str) -> None:
+    def __init__(self, git: Git, prefix: str, *, scans: bool) -> None:
         self._git = git
+        self._scans = scans
         self._prefix = prefix
 
     def _there(self, ref: str) -> str:
         """A local name as the server has it."""
-        if self._prefix == OURS:
+        if self._prefix == OURS or not ref.startswith((OURS, NOTES)):
             return ref
         return f"{self._prefix}notes" if ref == NOTES else self._prefix + ref.removeprefix(OURS)
 
     def _here(self, name: str) -> str:
-        if self._prefix == OURS:
+        if self._prefix == OURS or not name.startswith(self._prefix):
             return name
         return NOTES if name == f"{self._prefix}notes" else OURS + name.removeprefix(self._prefix)
 
@@ -62,15 +73,52 @@ class GitRemotes:
 
     def fetch(self, remote: str, refs: Sequence[tuple[str, str]], *, seconds: float) -> None:
         specs = [f"+{self._there(ref)}:{place}" for ref, place in refs]
-        self._run((*FETCH, "--", remote, *specs), remote, seconds)
+        for _ in range(FETCH_TRIES):
+            status, _, err = self._tried((*FETCH, "--", remote, *specs), remote, seconds)
+            if not (status and IN_THE_WAY in err):
+                break
+        if status and any(one in err for one in DAMAGED):
+            names = ", ".join(ref for ref, _ in refs[:3])
+            raise UnreadableState(
+                f"'{names}' on '{remote}' is damaged: {one_line(gist(err))}",
+                hint="Ask who pushed there; what is here is unchanged.",
+                ref=refs[0][0],
+                document=names,
+                reason=err[-TAIL:],
+            )
+        if status:
+            raise _offline(remote, seconds, err)
 
     def send(self, remote: str, moves: Sequence[Push], *, seconds: float, atomic: bool = False) -> dict[str, Pushed]:
+        kept = {move.ref: words for move in moves if self._scans and (words := self._with_key(move, seconds))}
+        if atomic and kept:
+            return {move.ref: Pushed("refused", "; ".join(kept.values())) for move in moves}
+        found = {ref: Pushed("refused", words) for ref, words in kept.items()}
+        rest = [move for move in moves if move.ref not in kept]
+        return found | (self._sent(remote, rest, seconds, atomic=atomic) if rest else {})
+
+    def _with_key(self, move: Push, seconds: float) -> str:
+        """Why our ref stays here: what is new in it looks like a key. Branches of the user are not looked into."""
+        if not move.ref.startswith((OURS, NOTES)) or move.ref == LOCKS:
+            return ""
+        before = f"{move.new}^1" if move.ref.startswith(f"{OURS}rescue/") else move.seen or EMPTY
+        status, out, _ = self._git.try_run(*DIFF, before, move.new, "--", seconds=seconds)
+        added = "\n".join(line for line in out.split("\n") if line.startswith("+")) if status == 0 else ""
+        if not (found := seen_in(added)):
+            return ""
+        return (
+            f"not pushed, because it holds what looks like {' and '.join(found)}: take it out (git codestrator doctor "
+            "names where), or allow it with git config codestrator.scanSecrets false"
+        )
+
+    def _sent(self, remote: str, moves: Sequence[Push], seconds: float, *, atomic: bool) -> dict[str, Pushed]:
         leases = [f"--force-with-lease={self._there(move.ref)}:{move.seen or ''}" for move in moves]
         specs = [f"{move.new}:{self._there(move.ref)}" for move in moves]
         at_once = ("--atomic",) if atomic else ()
-        status, out, err = self._tried((*PUSH, *at_once, *leases, "--", remote, *specs), remote, seconds)
+        ours_only = ("-c", f"remote.{remote}.mirror=false")  # a mirror's push takes no refspecs: it is forced, and all
+        status, out, err = self._tried((*ours_only, *PUSH, *at_once, *leases, "--", remote, *specs), remote, seconds)
         if atomic and "does not support --atomic" in err:
-            return self.send(remote, moves, seconds=seconds)
+            return self._sent(remote, moves, seconds, atomic=False)
         found = {self._here(name): _verdict(flag, words) for flag, name, words in _LINE.findall(out)}
         if missing := [move.ref for move in moves if move.ref not in found]:
             raise _offline(remote, seconds, err or f"nothing was said of {missing[0]} (status {status})")

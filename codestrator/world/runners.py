@@ -98,6 +98,9 @@ class LocalRunners:
         _started.append(process)
         return process.pid, processes.started(process.pid) or ""
 
+    def working(self, thread_ids: Sequence[str]) -> list[int]:
+        return processes.marked(MARK, *thread_ids) if thread_ids else []
+
     def end(self, thread_ids: Sequence[str], seconds: float, *, grace: float = 0) -> list[int]:
         asks = time.monotonic() + grace
         kills, gives_up = asks + seconds / 2, asks + seconds

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from codestrator.errors import WrongState
+from codestrator.errors import External, WrongState
 from codestrator.ports import Git, Snapshot
 from codestrator.world.files import failed, make_private
 from codestrator.world.git import displayed
@@ -88,6 +88,21 @@ def restore(git: Git, path: Path, commit: str) -> tuple[int, int]:
         for old, options in ((f"{commit}^1", ()), (f"{commit}^2", ("--diff-filter=A",)))
     )
     return changed - untracked, untracked
+
+
+def replace(git: Git, path: Path, old: str, new: str, branch: str) -> None:
+    """From one snapshot to another: git refuses, with nothing changed, where a file that neither has is in the way."""
+    git.run("read-tree", old, at=path)
+    git.try_run("update-index", "-q", "--refresh", at=path)
+    try:
+        git.run("read-tree", "-m", "-u", old, new, at=path)
+    except External:
+        git.try_run("read-tree", f"{old}^2", at=path)
+        git.try_run("update-index", "-q", "--refresh", at=path)
+        raise
+    git.run("update-ref", f"refs/heads/{branch}", f"{new}^1", f"{old}^1", at=path)
+    git.run("read-tree", f"{new}^2", at=path)
+    git.try_run("update-index", "-q", "--refresh", at=path)
 
 
 def identity(git: Git, path: Path) -> tuple[str, ...]:

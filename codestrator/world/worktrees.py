@@ -124,6 +124,33 @@ class GitWorktrees:
             self._tidy(path)
             raise
 
+    def recreate(self, path: Path, branch: str, snapshot: str | None, *, aside: Path, reason: str) -> tuple[int, int]:
+        restored = (0, 0)
+        try:
+            self.unmake(path)  # git may still list a folder that somebody deleted
+            self.add(aside, branch, reason=reason)
+            if snapshot:
+                restored = self.restore(aside, snapshot)
+            _rename(aside, path)
+        except External:
+            self.unmake(aside)
+            raise
+        if not self.repaired(path, branch):
+            raise External(f"git does not know '{path}' after it was moved there, expected a worktree", program="git")
+        return restored
+
+    def repaired(self, path: Path, branch: str) -> bool:
+        if not (path / ".git").is_file():
+            return False
+        self._git.try_run("worktree", "repair", str(path))
+        return any(one.path == path and one.branch == branch for one in self.folders())
+
+    def unmake(self, aside: Path) -> None:
+        if aside.name.startswith(".") and aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        if not aside.exists() and any(one.path == aside for one in self.folders()):
+            self._forget(aside)
+
     def _keep_out_of_status(self, path: Path) -> None:
         """A folder that ignores itself: the user's own ignore files and configuration stay as they are."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -256,6 +283,9 @@ class GitWorktrees:
 
     def restore(self, path: Path, commit: str) -> tuple[int, int]:
         return snapshots.restore(self._git, path, commit)
+
+    def replace(self, path: Path, old: str, new: str, branch: str) -> None:
+        snapshots.replace(self._git, path, old, new, branch)
 
     def commit_all(self, path: Path, message: str) -> str | None:
         index = Path(self._git.run("rev-parse", "--absolute-git-dir", at=path)) / "index"

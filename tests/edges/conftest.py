@@ -1,4 +1,4 @@
-"""A shell for tests of the command line."""
+"""A shell and a browser for tests of the command line."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ import pytest
 
 from tests.actors import Actor, SteeredClock
 from tests.conftest import git
-from tests.edges.pages import Browser, program
-from tests.edges.shell import Run
+from tests.edges.pages import Browser, chromium
+from tests.edges.shell import Program, Run
 from tests.methods.crew import make, record
 from tests.methods.test_landing import approved
 
@@ -34,11 +34,29 @@ def run(repo: Path) -> Run:
     return run
 
 
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """The command on PATH under its own name, as an installation puts it there."""
+    found = Program(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{found.folder}:{os.environ['PATH']}")
+    return found
+
+
+@pytest.fixture
+def origin(repo: Path, tmp_path: Path) -> Path:
+    """A bare repository that has `main` and is the repository's remote `origin`."""
+    place = tmp_path / "origin.git"
+    git("init", "-q", "--bare", str(place), at=tmp_path)
+    git("remote", "add", "origin", str(place), at=repo)
+    git("push", "-q", "-u", "origin", "main", at=repo)
+    return place
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
-    if not program():
+    if not chromium():
         pytest.skip("chromium is not installed")
-    return Browser(program(), tmp_path_factory.mktemp("browser"))
+    return Browser(chromium(), tmp_path_factory.mktemp("browser"))
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def section_words(text: str, name: str) -> str:
     return words(section(read(text), name))
 
 
-def program() -> str:
+def chromium() -> str:
     """Chromium as this machine calls it; nothing where it has none."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or ""
 

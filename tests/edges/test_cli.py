@@ -41,10 +41,6 @@ def test_help_works_outside_of_a_repository_and_names_every_noun(run: Run, tmp_p
         assert all(noun in done.stdout for noun in ("status", "completion", "workspace", "merge-to-parent"))
 
 
-def test_what_is_not_in_this_version_is_refused_as_unsupported(run: Run) -> None:
-    assert refused(run("doctor", "check", "--title", "x", "--json"))["code"] == "unsupported"
-
-
 def test_outside_of_a_repository_a_call_is_refused_with_its_status(run: Run, tmp_path: Path) -> None:
     assert refused(run("--json", "status", at=tmp_path))["code"] == "not_found"
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ACTS = ("transact", "reserve_branch", "add", "discard", "remove", "delete_branch", "bring_up", "move", "snapshot")
+# Inside of what other calls do in one go, and on the way to a server: `deep` names the commands of git.
+DEEP = ("worktree", "read-tree", "update-ref", "push", "fetch")
 
 
 class Dying:
@@ -27,6 +29,21 @@ class Dying:
         if name == "refs":
             return Dying(found)
         return _dying(found) if name in ACTS else found
+
+
+class DyingGit(Dying):
+    """Git itself, at some commands that change something."""
+
+    commands: tuple[str, ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name not in ("run", "try_run"):
+            return found
+        return lambda *words, **how: (_dying(found) if self._acts(words) else found)(*words, **how)
+
+    def _acts(self, words: tuple[str, ...]) -> bool:
+        return any(one in words for one in self.commands) and "list" not in words
 
 
 def _dying(act: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,7 +70,11 @@ def main(folder: str, step: str, call: str) -> None:
     world = open_world(Path(folder))
     given = json.loads(call)
     Dying.steps_left = int(step)
-    for name in ("store", "worktrees", "branches"):
+    deep = DyingGit.commands = tuple(given.get("deep", ()))
+    if deep:
+        for port in (world.worktrees, world.remotes):
+            vars(port)["_git"] = DyingGit(vars(port)["_git"])
+    for name in () if deep and deep != DEEP else ("store",) if deep else ("store", "worktrees", "branches"):
         setattr(world, name, Dying(getattr(world, name)))
     registry.call(world, Seat(**given["seat"]), given["method"], given["params"])
 

@@ -20,11 +20,11 @@ HERE = Path(__file__).parent.parent.parent
 
 
 def killed_at_each_step(
-    actor: Actor, method: str, seat: dict[str, Any], params: Callable[[], dict[str, Any]]
+    actor: Actor, method: str, seat: dict[str, Any], params: Callable[[], dict[str, Any]], deep: tuple[str, ...] = ()
 ) -> Iterator[int]:
     """Run the call in processes of their own, each killed one step later than the one before, until one ends."""
     for step in range(1, 60):
-        call = json.dumps({"method": method, "seat": seat, "params": params()})
+        call = json.dumps({"method": method, "seat": seat, "params": params(), "deep": deep})
         done = subprocess.run(
             [sys.executable, "-m", "tests.methods.dying", str(actor.world.repo), str(step), call],
             cwd=HERE,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from codestrator.errors import Conflict, Forbidden, InvalidParams, NotFound, WrongState
+from codestrator.errors import Conflict, Forbidden, InvalidParams, NotFound, StaleFence, WrongState
 from codestrator.records import Fence, Lease, Session, Task, Thread, Worktree
 from tests.actors import Actor, SteeredClock, unchanged
 from tests.conftest import git
@@ -108,7 +108,6 @@ def test_the_former_process_can_do_nothing_any_more(left: Actor, actor: Callable
     attach(one, left)
     mine = {"session_id": left.session}
     for method, given in (
-        ("step.check", mine | {"step_id": f"{case}.2", "result": "pass"}),
         ("session.heartbeat", mine),
         ("lock.acquire", {"owner_session": left.session, "scope_type": "file", "scope_path": "b"}),
         ("worktree.spawn", mine | {"slug": "x"}),
@@ -116,6 +115,9 @@ def test_the_former_process_can_do_nothing_any_more(left: Actor, actor: Callable
     ):
         with unchanged(one), pytest.raises(WrongState):
             left(method, **given)
+    with unchanged(one), pytest.raises(StaleFence) as stale:
+        left("step.check", **mine, step_id=f"{case}.2", result="pass")
+    assert stale.value.details["holder"]["session_id"] == one.session
 
 
 def test_the_requesters_own_thread_ends(left: Actor, actor: Callable[..., Actor]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from codestrator.errors import Forbidden, InvalidParams, Offline, StaleFence, WrongState
+from codestrator.errors import Forbidden, InvalidParams, StaleFence
 from codestrator.records import Rescue, Task
 from tests.actors import Actor, unchanged
 from tests.machines import LOCKS, NOTES, STATE, TRACKING, Joins, Machine, in_step
@@ -54,6 +54,18 @@ def test_what_was_synced_is_up_to_date_and_says_little(serve: Serve, machine: Jo
         assert item(one("sync.run"), STATE) == {"ref": STATE, "verdict": "up_to_date"}
 
 
+def test_what_was_pushed_by_one_that_died_is_noted_by_the_next(serve: Serve, machine: Joins) -> None:
+    """Else whoever decides something with a lease on what was last heard of would never get it."""
+    one = machine(serve())
+    one.sync()
+    older = one.tip(STATE)
+    one.epic("Shop")
+    one.git("push", "-q", "origin", f"{STATE}:{STATE}")
+    assert one.tip(f"{TRACKING}state") == older
+    assert one.sync()[STATE] == "up_to_date"
+    assert one.tip(f"{TRACKING}state") == one.tip(STATE)
+
+
 def test_changes_of_two_fields_of_one_document_both_stay(serve: Serve, machine: Joins) -> None:
     host = serve()
     one, two = machine(host), machine(host)
@@ -68,7 +80,8 @@ def test_changes_of_two_fields_of_one_document_both_stay(serve: Serve, machine: 
     assert one.digest() == two.digest()
 
 
-def test_a_removal_travels_and_an_edit_wins_over_it(serve: Serve, machine: Joins) -> None:
+@pytest.mark.parametrize("removes_first", [True, False], ids=["the remover is first", "the remover merges"])
+def test_a_removal_travels_and_an_edit_wins_over_it(serve: Serve, machine: Joins, removes_first: bool) -> None:
     host = serve()
     one, two = machine(host), machine(host)
     gone, kept = one.epic("Gone"), one.epic("Kept")
@@ -76,7 +89,7 @@ def test_a_removal_travels_and_an_edit_wins_over_it(serve: Serve, machine: Joins
     two("task.update", task_id=kept, priority=3)
     plant(one.folder, STATE, path_of(gone), None)
     plant(one.folder, STATE, path_of(kept), None)
-    in_step(one, two)
+    in_step(*((one, two) if removes_first else (two, one)))
     assert one.titles() == two.titles() == {"Kept"}
 
 
@@ -126,79 +139,6 @@ def test_what_no_rule_can_join_moves_nothing_and_stops_no_other_ref(serve: Serve
     assert item(answer, STATE)["verdict"] == "diverged" and epic in item(answer, STATE)["detail"]
     assert (two.tip(STATE), host.refs()[STATE]) == (here, there)
     assert item(answer, NOTES)["verdict"] == "pushed" and item(answer, SNAPSHOTS)["verdict"] == "pushed"
-
-
-@pytest.mark.parametrize("at_once", [False, True], ids=["ref by ref", "at once"])
-def test_a_host_that_takes_only_branches_is_told_of_with_the_setting_that_helps(
-    serve: Serve, machine: Joins, at_once: bool
-) -> None:
-    host = serve()
-    host.takes_only_branches(at_once=at_once)
-    one = machine(host)
-    saved(one, "half done")
-    here = {ref: at for ref, at in one.refs().items() if not ref.startswith(TRACKING)}
-    answer = one("sync.run")
-    assert {ref: at for ref, at in one.refs().items() if not ref.startswith(TRACKING)} == here
-    for ref in (STATE, LOCKS, SNAPSHOTS):
-        assert item(answer, ref)["verdict"] == "refused"
-    assert "codestrator.refPrefix" in item(answer, STATE)["detail"]
-    assert (NOTES in host.refs()) is not at_once
-    assert (item(answer, NOTES)["verdict"] == "pushed") is not at_once
-
-
-def test_a_prefix_of_branches_suits_a_host_that_takes_only_those(serve: Serve, machine: Joins) -> None:
-    host = serve()
-    host.takes_only_branches()
-    prefix = ("-c", "codestrator.refPrefix=refs/heads/codestrator/")
-    one, two = machine(host, *prefix), machine(host, *prefix)
-    one.epic("One's")
-    saved(one, "half done")
-    in_step(one, two)
-    assert two.titles() == {"One's"} and one.digest() == two.digest()
-    ours = {ref for ref in host.refs() if ref != "refs/heads/main"}
-    assert {"refs/heads/codestrator/state", "refs/heads/codestrator/notes"} < ours
-    assert all(ref.startswith("refs/heads/codestrator/") for ref in ours)
-    assert two.git("branch", "--list", "codestrator/*") == ""
-
-
-@pytest.mark.parametrize("setting", ["receive_advertiseAtomic=false", "receive_denyNonFastForwards=true"])
-def test_a_host_without_atomic_pushes_or_rewinds_is_good_enough(serve: Serve, machine: Joins, setting: str) -> None:
-    name, _, value = setting.partition("=")
-    host = serve(**{name: value, "receive_denyDeletes": "true"})
-    one, two = machine(host), machine(host)
-    one.epic("One's")
-    in_step(one, two)
-    assert two.titles() == {"One's"} and one.digest() == two.digest()
-
-
-def test_without_a_remote_it_is_refused(root: Actor) -> None:
-    for method in ("sync.run", "sync.status"):
-        with unchanged(root), pytest.raises(WrongState) as refused:
-            root(method)
-        assert "codestrator.remote" in str(refused.value.hint)
-
-
-@pytest.mark.parametrize("name", ["upstream", "--upload-pack=touch pwned", "../elsewhere", "ext::touch pwned"])
-def test_a_remote_that_git_does_not_know_is_refused_by_its_name(serve: Serve, machine: Joins, name: str) -> None:
-    one = machine(serve())
-    for method in ("sync.run", "sync.status"):
-        with unchanged(one), pytest.raises(InvalidParams):
-            one(method, remote=name)
-    assert not list(one.folder.rglob("pwned"))
-
-
-def test_a_host_that_is_gone_is_offline_and_nothing_moves(serve: Serve, machine: Joins) -> None:
-    host = serve()
-    one = machine(host)
-    one.sync()
-    one.epic("Later")
-    host.hub.rename(host.folder / "away")
-    for given in ({}, {"dry_run": True}, {"direction": "fetch"}):
-        with unchanged(one), pytest.raises(Offline) as refused:
-            one("sync.run", **given)
-    assert refused.value.details["remote"] == "origin" and refused.value.retryable
-    (host.folder / "away").rename(host.hub)
-    assert one.sync()[STATE] == "pushed"
 
 
 def test_fetching_makes_it_local_only(serve: Serve, machine: Joins) -> None:

@@ -147,6 +147,18 @@ def test_a_tip_that_is_missing_is_told_with_its_ref(repo: Path, store: Store, wh
         assert told.value.details["ref"] == STATE
 
 
+@pytest.mark.parametrize("content", ["", "garbage", "ref: refs/heads/nowhere"])
+@pytest.mark.parametrize("ref", [STATE, LOCKS])
+def test_a_ref_that_holds_no_id_is_told_with_its_name(repo: Path, store: Store, ref: str, content: str) -> None:
+    (repo / ".git" / ref).write_text(content, encoding="ascii")
+    fresh = store_of(repo)
+    for act in (fresh.read, lambda: put(fresh, task())):
+        with pytest.raises(UnreadableState) as told:
+            act()
+        assert told.value.details["ref"] == ref
+    assert (repo / ".git" / ref).read_text(encoding="ascii") == content
+
+
 def test_a_broken_object_is_told_like_a_missing_one(repo: Path, store: Store) -> None:
     one = task()
     put(store, one)

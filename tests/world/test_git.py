@@ -98,3 +98,10 @@ def test_bytes_that_are_no_text_are_shown_and_not_an_error(world: LocalWorld, re
     assert (snapshot.files, snapshot.head) == (1, before)
     assert world.branches.changed(before, snapshot.commit) == [changed]
     assert commit(repo, "other", "y")
+
+
+def test_hooks_of_ours_leave_at_once_where_hooks_are_off_though_git_finds_them_in_its_configuration(
+    world: LocalWorld,
+) -> None:
+    say = ("-c", "alias.say=!echo [$CODESTRATOR_SKIP_HOOKS]", "say")
+    assert (world.git.run(*say), world.git.run(*say, hooks=True)) == ("[1]", "[]")

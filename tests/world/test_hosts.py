@@ -107,6 +107,17 @@ def test_an_http_host_fails_before_or_after_it_did_what_was_asked(
     assert git("ls-remote", "origin", "main", at=folder).startswith(host.refs()["refs/heads/main"])
 
 
+def test_an_http_host_that_died_answers_nobody_until_it_is_well_again(serve: Serve, tmp_path: Path) -> None:
+    host = http(serve)
+    folder = clone(host.url, tmp_path / "one")
+    made = commit(folder)
+    host.fail("die")
+    assert tried("push", "origin", "HEAD:main", at=folder).returncode != 0
+    assert tried("ls-remote", "origin", at=folder).returncode != 0
+    host.heal()
+    assert git("ls-remote", "origin", "main", at=folder).startswith(made)
+
+
 def test_an_http_host_is_silent_until_it_is_let_go(serve: Serve, tmp_path: Path) -> None:
     host = http(serve)
     folder = clone(host.url, tmp_path / "one")

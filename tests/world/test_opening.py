@@ -172,6 +172,12 @@ def test_opening_shows_nothing_to_the_user(repo: Path) -> None:
         ("worktreeRoot", "../beside"),
         ("worktreeRoot", ".git/trees"),
         ("snapshotMaxBytes", "99t"),
+        ("syncTimeout", "51"),
+        ("hookTimeout", "0"),
+        ("hookTimeout", "21"),
+        ("refPrefix", "refs/heads"),
+        ("refPrefix", "refs/../heads/x/"),
+        ("refPrefix", "codestrator/"),
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_name(repo: Path, name: str, value: str) -> None:

@@ -1,0 +1,85 @@
+"""What is configured: our own settings, refspecs that would write over our refs, the remote, who grants leases."""
+
+import re
+import shlex
+
+from codestrator.errors import CodestratorError
+from codestrator.methods import authority as granting
+from codestrator.methods.doctor.look import Found, Look, error, ok, warning
+
+REMOTE_SECONDS = 10.0
+OURS = ("refs/codestrator/state", "refs/notes/codestrator")
+LOST = "a fetch, or a fetch with --prune, would write over or delete what only this clone has"
+
+
+def settings(look: Look) -> Found:
+    """Every `codestrator.*` of the configuration is known, and in its range."""
+    for wrong in look.settings.wrong:
+        name = wrong.details["field"]
+        yield error(wrong.message, "every other call is refused", f"git config --show-origin --get-all {name}")
+    known = {f"codestrator.{name.lower()}": name for name in look.settings.known}
+    seen = set()
+    for scope, key in _keys(look, r"^codestrator\."):
+        seen.add(key)
+        if key not in known:
+            undo = f"git config --{scope} --unset-all {shlex.quote(key)}"
+            yield warning(f"git config '{key}' is unknown", "it has no effect", undo)
+    if not look.settings.wrong and seen <= known.keys():
+        yield ok(f"{len(seen)} settings of ours in the configuration")
+
+
+def _keys(look: Look, pattern: str) -> list[tuple[str, str]]:
+    """Scope and name of each key that fits."""
+    words = ("config", "--null", "--show-scope", "--name-only", "--get-regexp", pattern)
+    parts = look.git(*words)[1].split("\0")
+    return [(scope, key) for scope, key in zip(parts[::2], parts[1::2], strict=False) if key]
+
+
+def refspecs(look: Look) -> Found:
+    """No configured fetch writes to refs of ours."""
+    parts = look.git("config", "--null", "--show-scope", "--get-regexp", r"^remote\..*\.fetch$")[1].split("\0")
+    bad = 0
+    for scope, line in zip(parts[::2], parts[1::2], strict=False):
+        key, _, value = line.partition("\n")
+        target = value.lstrip("+^").partition(":")[2]
+        if value.startswith("^") or not any(_covers(target, ref) for ref in OURS):
+            continue
+        bad += 1
+        undo = f"git config --{scope} --fixed-value --unset {shlex.quote(key)} {shlex.quote(value)}"
+        make = error if value.startswith("+") and _covers(target, OURS[0]) else warning
+        yield make(f"git config '{key}' is '{value}', expected no refs of codestrator in it", LOST, undo)
+    if not bad:
+        yield ok("no configured fetch writes to refs of ours")
+
+
+def _covers(target: str, ref: str) -> bool:
+    """Whether a refspec's right side reaches that ref, or what lies beside it in its folder."""
+    return re.fullmatch(re.escape(target).replace(r"\*", ".*"), ref) is not None
+
+
+def remote(look: Look) -> Found:
+    """The remote that is to be shared with answers."""
+    name = look.settings.remote
+    if name is None:
+        yield ok("no remote to share with")
+        return
+    try:
+        there = look.world.remotes.listed(name, seconds=min(REMOTE_SECONDS, look.settings.sync_timeout))
+    except CodestratorError as problem:
+        call = f"git ls-remote -- {shlex.quote(name)}"
+        yield error(f"remote '{name}': {problem.message}", "nothing is shared; the local state is unchanged", call)
+    else:
+        yield ok(f"remote '{name}' answers, with {len(there)} refs of ours")
+
+
+def authority(look: Look) -> Found:
+    """The lock book and this clone agree on who grants leases."""
+    used, mine = granting.agreed(look.tx), look.settings.authority
+    if used == mine:
+        yield ok(f"authority '{mine}'")
+    else:
+        yield error(
+            f"git config 'codestrator.authority' is '{mine}', the lock book has '{used}'",
+            "two clones could grant the same lease",
+            f"git config codestrator.authority {used}",
+        )
