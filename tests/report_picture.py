@@ -14,7 +14,7 @@ from tests.edges.pages import Browser, chromium
 from tests.methods.crew import make
 from tests.picture import FIXTURES
 
-WIDTH, HEIGHT = 1120, 1960
+WIDTH, HEIGHT = 1120, 1980
 HOUR = 3600
 PASS = {"exit_status": 0, "duration_seconds": 2.5}
 
