@@ -1,7 +1,7 @@
 """Draws README's pictures from what terminals really showed.
 
 `python -m tests.picture` writes fixtures/demo.svg, the demo in a small sample repository, and fixtures/children.svg,
-the panes of two children at work.
+the panes of two children at work. `python -m tests.report_picture` draws the third.
 """
 
 import io

@@ -61,7 +61,7 @@ def test_help_imports_nothing_heavy_even_where_there_is_no_repository(tmp_path: 
     assert found & HEAVY == set()
 
 
-@pytest.mark.parametrize("verb", ["status", "next", "brief"])
+@pytest.mark.parametrize("verb", ["status", "next", "brief", "report"])
 def test_a_screen_for_a_pipe_does_without_server_terminal_and_tmux_libraries(verb: str, repo: Path) -> None:
     for words in (["workspace", "init"], ["session", "open"]):
         subprocess.run([sys.executable, "-m", "codestrator", *words], cwd=repo, check=True, capture_output=True)

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -224,6 +225,19 @@ def graph_show(context: Context, form: str) -> None:
     _out(plain.success("graph.show", found) if context.json else found["drawing"])
 
 
+@verb(
+    "report",
+    click.Option(["-o", "--output"], metavar="FILE", help="Where to; '-' is standard output, as is any pipe."),
+    click.Option(["--force"], is_flag=True, help="Replace a file that is no report."),
+)
+def report(context: Context, output: str | None, force: bool) -> None:
+    """One HTML page of the whole state, in a file of its own."""
+    from codestrator.edges import report
+
+    if told := report.write(context, output, force):
+        answer(context, "report", told)
+
+
 @verb("demo", click.Option(["--keep"], is_flag=True, help="Keep the clone to look around in it."))
 def demo(context: Context, keep: bool) -> None:
     """Two sessions at work in a throw-away clone."""
@@ -242,20 +256,12 @@ def runner(context: Context, thread_id: str) -> None:
     raise click.exceptions.Exit(runner.run(context.folder, thread_id))
 
 
-@verb(
-    "mcp",
-    click.Option(["--thread-file"], metavar="FILE", help="Serve one child, by its private file."),
-)
+@verb("mcp", click.Option(["--thread-file"], metavar="FILE", help="Serve one child, by its private file."))
 def mcp(context: Context, thread_file: str | None) -> None:
     """Serve the tools of MCP on standard input and output."""
-    import gc
-
-    gc.disable()  # imports make next to no garbage, and looking for it is an eighth of the start
-    from pathlib import Path
-
     from codestrator.edges import server
 
-    gc.enable()
+    gc.enable()  # only now: looking for garbage would be an eighth of the start
     server.serve(context.folder, Path(thread_file) if thread_file else None)
 
 

@@ -91,16 +91,17 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 
 def screens(folder: Path) -> list[Row]:
-    """`status` and `brief` at 10,000 tasks beside the imports that they need; `-h` beside click."""
+    """`status`, `brief` and `report` at 10,000 tasks beside the imports that they need; `-h` beside click."""
     repo = repository(folder / "repo")
     world = fill(repo, 10_000)
     world.close()
     session = _open(repo)
-    base, status, brief, following = process_ms(
+    base, status, brief, following, report = process_ms(
         python("import pygit2, click"),
         [*PROGRAM, "status"],
         [*PROGRAM, "brief", "--session", session],
         [*PROGRAM, "next", "--session", session],
+        [*PROGRAM, "report", "-o", "-"],
         cwd=repo,
     )
     click, short = process_ms(python("import click"), [*PROGRAM, "-h"], cwd=repo)
@@ -108,6 +109,7 @@ def screens(folder: Path) -> list[Row]:
         at_most("status at 10,000 tasks beside importing pygit2, click", status, base, 1.6),
         at_most("brief at 10,000 tasks beside importing pygit2, click", brief, base, 1.6),
         at_most("next at 10,000 tasks beside importing pygit2, click", following, base, 1.6),
+        at_most("report at 10,000 tasks beside importing pygit2, click", report, base, 6),
         at_most("-h beside importing click", short, click, 1.5),
     ]
 
