@@ -60,7 +60,7 @@ def renew(flow: Flow) -> None:
         return
     tx = flow.read()
     if any(_age(tx, one.id) * 3 >= _seconds(one) for one in _living(tx)):
-        publish(flow, lambda tx: None, "renewal")
+        publish(flow, lambda tx: None)
 
 
 def keep(flow: Flow, session_id: str) -> None:
