@@ -31,6 +31,10 @@ MAX = _rule("max")
 IMMUTABLE = _rule("immutable")
 
 
+# More seconds than any time counts; a document from elsewhere with more would stop whoever adds them to a date.
+SECONDS = Meta(ge=0, le=10**8)
+
+
 def group(name: str) -> Meta:
     """Fields of one group are taken together, from one side."""
     return _rule("group", name)

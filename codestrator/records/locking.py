@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from codestrator.model import IMMUTABLE, LOG, MAX, SCALAR, Document, Part
+from codestrator.model import IMMUTABLE, LOG, MAX, SCALAR, SECONDS, Document, Part
 
 
 class Lease(Document, frozen=True, kw_only=True):
@@ -18,7 +18,7 @@ class Lease(Document, frozen=True, kw_only=True):
     session_id: Annotated[str, SCALAR]
     machine: Annotated[str, SCALAR]
     fence: Annotated[int, MAX]
-    ttl_seconds: Annotated[int, SCALAR]
+    ttl_seconds: Annotated[int, SCALAR, SECONDS]
     granted_at: Annotated[str, SCALAR]
     renewed_at: Annotated[str, SCALAR]
     beat: Annotated[int, SCALAR]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from codestrator.model import IMMUTABLE, MAX, SCALAR, SET, Document, Part, group
+from codestrator.model import IMMUTABLE, MAX, SCALAR, SECONDS, SET, Document, Part, group
 
 LIFE, PLACE, POINT, REPORT = (group(name) for name in ("life", "place", "point", "report"))
 
@@ -31,7 +31,7 @@ class Session(Document, frozen=True, kw_only=True):
     main_worktree_id: Annotated[str, PLACE]
     root_thread_id: Annotated[str, PLACE]
     machine: Annotated[str, PLACE]
-    heartbeat_timeout_seconds: Annotated[int, SCALAR]
+    heartbeat_timeout_seconds: Annotated[int, SCALAR, SECONDS]
     max_children: Annotated[int, SCALAR]
     status: Annotated[SessionStatus, LIFE]
     runtime_state: Annotated[

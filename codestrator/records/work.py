@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from codestrator.model import IMMUTABLE, MAP, MAX, SCALAR, SET, Document, Part, group
+from codestrator.model import IMMUTABLE, MAP, MAX, SCALAR, SECONDS, SET, Document, Part, group
 
 LIFE, WORK, CLAIM = (group(name) for name in ("life", "work", "claim"))
 
@@ -10,8 +10,16 @@ FINISHED = ("done", "landed")
 CLOSED = (*FINISHED, "cancelled")
 ACTIVE = ("in_progress", "blocked")
 
+RANKS = ("epic", "feat", "grp", "case")
+
 Level = Literal["epic", "feature", "test_group", "case"]
 CaseStatus = Literal["todo", "in_progress", "blocked", "done", "landed", "cancelled"]
+
+
+def _rank(task_id: str) -> int:
+    """How deep a task of that id lies; what is no task's id lies nowhere."""
+    prefix = task_id.partition("-")[0]
+    return RANKS.index(prefix) if prefix in RANKS else len(RANKS)
 
 
 class Place(Part, frozen=True, kw_only=True):
@@ -77,7 +85,7 @@ class Hold(Part, frozen=True, kw_only=True):
     session_id: str
     machine: str
     fence: int
-    ttl_seconds: int
+    ttl_seconds: Annotated[int, SECONDS]
     granted_at: str
     renewed_at: str
     beat: int
@@ -134,6 +142,11 @@ class Task(Document, frozen=True, kw_only=True):
     claim_fence: Annotated[int, MAX] = 0
     steps: Annotated[dict[str, Step], MAP] = {}
     step_count: Annotated[int, MAX] = 0
+
+    def __post_init__(self) -> None:
+        """A parent is always of a higher level, so that no two are above each other, whoever wrote them."""
+        if self.parent_id is not None and not _rank(self.parent_id) < _rank(self.id):
+            raise ValueError(f"'{self.parent_id}' cannot be above '{self.id}'")
 
     @property
     def waits_for(self) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ def hostile(name: str, raw: dict[str, object]) -> tuple[str, bytes]:
         "an unknown kind": (path_of("zap-zzzzzzzzzz"), json.dumps(other | {"id": "zap-zzzzzzzzzz"}).encode()),
         "a newer schema": (path_of(EPIC), json.dumps(other | {"schema": 999, "zap": 1}).encode()),
         "a rev that wins for ever": (path_of(EPIC), json.dumps(other | {"rev": 10**18}).encode()),
+        "its own parent": (path_of(EPIC), json.dumps(other | {"parent_id": EPIC}).encode()),
         "paths that lead out": (path_of(EPIC), json.dumps(other | escape).encode()),
     }
     return made[name]
@@ -60,6 +61,7 @@ def hostile(name: str, raw: dict[str, object]) -> tuple[str, bytes]:
         "an unknown kind",
         "a newer schema",
         "a rev that wins for ever",
+        "its own parent",
         "paths that lead out",
     ],
 )
