@@ -119,8 +119,11 @@ def read_only(repo: Path) -> Iterator[list[str]]:
 
 
 def test_a_repository_that_cannot_be_written_is_looked_at_and_what_cannot_be_repaired_is_told(
-    repo: Path, worked: Actor
+    repo: Path, worked: Actor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "hidden" / "codex_cli_bin").mkdir(parents=True)  # the extra, in part: its program is not asked
+    (tmp_path / "hidden" / "codex_cli_bin" / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"), prepend=os.pathsep)
     git("update-ref", "-d", "refs/notes/codestrator", at=repo)
     program = [sys.executable, "-m", "codestrator", "--repo", str(repo), "doctor", "--json"]
     with read_only(repo) as words:

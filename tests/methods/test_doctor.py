@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,12 @@ from tests.methods.ward import Ward, opened, ward
 from tests.store.kit import LOCKS, STATE, path_of, plant, put, store_of, task
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def no_codex(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra is not installed: what the real program thinks of a folder is not asked here."""
+    monkeypatch.setitem(sys.modules, "codex_cli_bin", None)
 
 
 @pytest.fixture

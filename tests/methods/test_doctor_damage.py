@@ -20,6 +20,12 @@ NO_COMMAND = (126, 127, 129)
 OF_THE_MACHINE = {"git", "tmux", "codex"}
 
 
+@pytest.fixture(autouse=True)
+def no_codex(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra is not installed: what the real program thinks of a folder is not asked here."""
+    monkeypatch.setitem(sys.modules, "codex_cli_bin", None)
+
+
 @pytest.fixture
 def sick(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, clock: SteeredClock) -> Iterator[Ward]:
     made = ward(tmp_path, clock, tmp_path_factory.mktemp("ward"))

@@ -106,7 +106,9 @@ def test_what_is_gone_there_is_published_again(serve: Serve, machine: Joins) -> 
     assert host.refs() == before
 
 
-def test_a_history_that_was_rewritten_there_is_merged_with_a_warning(serve: Serve, machine: Joins) -> None:
+def test_a_history_that_was_rewritten_there_is_merged_with_a_warning(
+    serve: Serve, machine: Joins, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host = serve()
     one, two = machine(host), machine(host)
     in_step(one, two)
@@ -116,7 +118,9 @@ def test_a_history_that_was_rewritten_there_is_merged_with_a_warning(serve: Serv
     host("update-ref", STATE, older)
     two.epic("After")
     two.git("push", "-q", "--force", "origin", f"{two.tip(STATE)}^{{tree}}:refs/x/tree")
-    rewritten = host("commit-tree", host("rev-parse", "refs/x/tree"), "-p", older, "-m", "rewritten")
+    with monkeypatch.context() as dated:  # by the counter of operations, as all that is ours
+        dated.setenv("GIT_COMMITTER_DATE", f"@{int(two.git('log', '-1', '--format=%ct', STATE)) + 1} +0000")
+        rewritten = host("commit-tree", host("rev-parse", "refs/x/tree"), "-p", older, "-m", "rewritten")
     host("update-ref", STATE, rewritten)
     found = item(one("sync.run"), STATE)
     assert found["verdict"] == "rewritten" and "does not contain" in found["detail"]

@@ -42,7 +42,7 @@ CHECKS = (
     Check("fences", held.fences, state=True, repairs="raises the counter"),
     Check("worktrees", folders.worktrees, state=True, repairs="marks a place as lost, or as found again"),
     Check("snapshots", folders.snapshots, state=True, repairs="adopts those without a document"),
-    Check("notes", documents.notes, state=True, repairs="writes the lines that are missing"),
+    Check(id="notes", run=documents.notes, state=True, repairs="writes the lines that are missing"),
     Check("references", documents.references, state=True),
     Check("children", children.gone, state=True),
     Check("cases", held.cases, state=True),
