@@ -140,7 +140,8 @@ def test_the_roots_server_is_killed_while_a_child_is_spawned(served: Brood) -> N
     killed_server(served)
     root.serve(root.path)
     assert root("work.brief")["session"]["id"] == root.session
-    found = served.until(lambda: one if (one := served.seen(planned.id))["status"] not in COMING else None)
+    served.until(lambda: served.seen(planned.id)["status"] not in COMING)
+    found = served.seen(planned.id)
     if found["status"] == "running":  # its pane was there already: then it is a child like any other
         assert served.runner(planned.id)
         found = root("thread.child.stop", thread_id=planned.id)["thread"]
