@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from codestrator import __version__, table
-from codestrator.edges import derived, doctor, setup
+from codestrator.edges import derived, doctor, setup, shows
 from codestrator.edges.context import Context
 from codestrator.edges.resume import Resume
 from codestrator.errors import EXIT_STATUS, CodestratorError, InvalidParams
@@ -178,6 +178,7 @@ def brief(context: Context, tokens: int | None) -> None:
 VERBS["resume"] = Resume(answer)
 VERBS["doctor"] = doctor.Doctor(answer)
 VERBS.update(setup.commands(_out))
+derived.BELOW.update(shows.commands(answer, _out))
 
 
 @verb(
@@ -214,15 +215,6 @@ def land(context: Context, land_id: str | None) -> None:
     from codestrator.edges import verbs
 
     answer(context, "merge.main.land", verbs.land(context, land_id))
-
-
-@verb("graph show", click.Option(["--format", "form"], type=click.Choice(("tree", "mermaid", "dot")), default="tree"))
-def graph_show(context: Context, form: str) -> None:
-    """Draw the planning graph."""
-    from codestrator.edges import drawing, plain
-
-    found = drawing.drawn(context, form)
-    _out(plain.success("graph.show", found) if context.json else found["drawing"])
 
 
 @verb(

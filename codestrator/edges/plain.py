@@ -19,6 +19,7 @@ COLUMNS = {
     "journal.list": ("op", "at", "method", "actor"),
     "inbox.list": ("id", "status", "sender_thread_id", "receiver_thread_id", "text"),
     "inbox.pending": ("id", "sender_thread_id", "text"),
+    "rescue.show": ("change", "path"),
     "sync.run": ("ref", "verdict", "detail"),
     "sync.status": ("ref", "ahead", "behind", "last_verdict"),
     "status.cases": ("id", "status", "steps", "title", "owner_session_id"),

@@ -62,13 +62,14 @@ def decided(
         return found[0]
 
     for tries in count(1):
+        begun = flow.now().boot_ms
         share(flow, remote, ("state", "locks"))
         if mover.was_accepted():
             return found[0]
         try:
             return flow.transact(once, about, order=order, mover=mover, elsewhere=True)
         except _Lost:
-            pause = syncing.pause(flow, tries)
+            pause = syncing.pause(flow, tries, begun)
         if flow.now().boot_ms + 1000 * pause > end or flow.world.cancelled.wait(pause):
             break
     raise Busy(

@@ -20,4 +20,6 @@ def note(flow: Flow, remote: str, tracked: Mapping[str, str]) -> None:
         return
     targets = sorted(one.target_branch or "" for one in flow.read().found(Lease, domain="merge"))
     lines = [remote, " ".join(tip or NONE for tip in tips), " ".join(targets)]
-    flow.world.files.write(NAME, "".join(f"{line}\n" for line in lines).encode())
+    words = "".join(f"{line}\n" for line in lines).encode()
+    if words != flow.world.files.read(NAME):
+        flow.world.files.write(NAME, words)

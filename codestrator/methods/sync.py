@@ -87,7 +87,7 @@ def status(flow: Flow, want: Status) -> dict[str, Any]:
     return {
         "remote": remote,
         "authority": flow.settings.authority,
-        "last_sync_at": known.at,
+        "last_sync_at": beat.at if (beat := flow.world.live.beat(syncing.beat_of(remote))) else None,
         "items": items,
         "count": len(items),
     }

@@ -7,7 +7,6 @@ import msgspec
 from msgspec import Struct
 
 from codestrator.calls import Flow
-from codestrator.clock import rfc3339
 from codestrator.errors import NeedsPerson, Offline, UnreadableState
 from codestrator.methods import books, quiet, shared_rescue
 from codestrator.methods.fetching import bring
@@ -21,7 +20,7 @@ REFS = {"state": STATE, "locks": LOCKS, "notes": NOTES}
 # Data goes before what names it: whoever reads the state may look for its snapshots.
 ORDER = ("notes", "locks", "state")
 MOST_ROUNDS = 12
-REST_SECONDS = 0.05
+REST_SECONDS, MOST_DOUBLINGS = 0.05, 4
 ADOPT_TRIES = 20
 Verdict = Literal[
     "up_to_date", "fetched", "pushed", "merged", "republished", "rewritten", "diverged", "refused", "offline"
@@ -31,7 +30,6 @@ Verdict = Literal[
 class Remembered(Struct):
     """What this machine knows of its last sync with a remote, in its private folder."""
 
-    at: str | None = None
     verdicts: dict[str, str] = {}
 
 
@@ -66,8 +64,17 @@ def tracking(remote: str, ref: str) -> str:
     return f"refs/codestrator-remote/{remote}/{'notes' if ref == NOTES else ref.removeprefix('refs/codestrator/')}"
 
 
+def _file(remote: str) -> str:
+    return f"sync/{remote.replace('/', '%2f')}.json"
+
+
+def beat_of(remote: str) -> str:
+    """The live file whose beat is the last sync with a remote: rewritten in place, at next to no cost."""
+    return f"sync-{remote.encode().hex()}"
+
+
 def remembered(flow: Flow, remote: str) -> Remembered:
-    raw = flow.world.files.read(f"sync/{remote.replace('/', '%2f')}.json")
+    raw = flow.world.files.read(_file(remote))
     try:
         return msgspec.json.decode(raw, type=Remembered) if raw else Remembered()
     except (msgspec.MsgspecError, UnicodeError):
@@ -114,10 +121,11 @@ def adopt(flow: Flow, remote: str, ref: str, old: str | None, new: str) -> str:
     return str(old)
 
 
-def pause(flow: Flow, rounds: int) -> float:
-    """Seconds before the next round: ever more, and never the same for two machines that met."""
+def pause(flow: Flow, rounds: int, begun_ms: int) -> float:
+    """Seconds before the next round: a random part of what the last one took, doubled with each (Ethernet's way)."""
     share = int(flow.read().mint("op")[3:5], 36) / 36**2
-    return float(REST_SECONDS * 2 ** min(rounds, 5) * share)
+    took = max(REST_SECONDS, (flow.now().boot_ms - begun_ms) / 1000)
+    return float(took * 2 ** min(rounds, MOST_DOUBLINGS) * share)
 
 
 class Sync:
@@ -163,11 +171,11 @@ class Sync:
     def run(self) -> int:
         """All rounds; how many it took. A ref that is never quiet is told as it is then, and left to the next sync."""
         pending = [REFS[name] for name in self._names]
-        rounds = 0
+        rounds, begun = 0, 0
         while rounds < MOST_ROUNDS and (rounds == 0 or pending):
-            if rounds and not self._rest(rounds):
+            if rounds and not self._rest(rounds, begun):
                 break
-            rounds += 1
+            rounds, begun = rounds + 1, self._flow.now().boot_ms
             try:
                 there = self._listed()
                 if rounds == 1 and self._rescue:
@@ -190,9 +198,9 @@ class Sync:
         """Seconds that the next network call may take."""
         return max(1.0, min(self._seconds, (self._end - self._flow.now().boot_ms) / 1000))
 
-    def _rest(self, rounds: int) -> bool:
+    def _rest(self, rounds: int, begun: int) -> bool:
         """Wait before the next round, ever longer and never as long as another machine; False when time is up."""
-        seconds = pause(self._flow, rounds)
+        seconds = pause(self._flow, rounds, begun)
         if self._flow.now().boot_ms + 1000 * seconds >= self._end:
             return False
         return not self._flow.world.cancelled.wait(seconds)
@@ -330,9 +338,10 @@ class Sync:
 
     def _remember(self, settled: bool) -> None:
         known = remembered(self._flow, self._remote)
-        known.verdicts |= {one.ref: one.verdict for one in self._items.values()}
+        now = Remembered(known.verdicts | {one.ref: one.verdict for one in self._items.values()})
+        if now != known:
+            self._flow.world.files.write(_file(self._remote), msgspec.json.encode(now))
         if not all(one.verdict == "offline" for one in self._items.values()):
-            known.at = rfc3339(self._flow.now().at)
-        self._flow.world.files.write(f"sync/{self._remote.replace('/', '%2f')}.json", msgspec.json.encode(known))
+            self._flow.world.live.renew(beat_of(self._remote))
         if settled and self._flow.store.initialised:
             quiet.note(self._flow, self._remote, {ref: tracking(self._remote, ref) for ref in self._items})

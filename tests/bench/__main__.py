@@ -25,6 +25,7 @@ BENCHES: dict[str, Callable[[Path], list[Row]]] = {
     "forecast": landing.forecast,
     "reads": landing.reads,
     "travel": travel.travel,
+    "crowd": travel.crowd,
 }
 
 

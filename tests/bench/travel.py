@@ -9,11 +9,17 @@ from pathlib import Path
 from tests.bench.fill import fill
 from tests.bench.measure import Row, at_most, count_at_most, repository
 from tests.bench.store import toucher
-from tests.machines import Machine
+from tests.machines import Machine, clone, in_step, join
 
 ROUNDS = 7
 CHANGED = 10
 DOCUMENTS = 10_000
+MACHINES = 8
+SYNCS = """
+print("ready", flush=True); sys.stdin.readline()
+print(call("sync.run")["rounds"], flush=True)
+world.close()
+"""
 
 
 def travel(folder: Path) -> list[Row]:
@@ -83,6 +89,33 @@ def _push_of_the_user(one: Machine) -> Row:
     ours = min(_timed(lambda: run(str(hook), "origin", "url")) for _ in range(100))
     beside = min(_timed(lambda: run("sh", "-c", "true")) for _ in range(100))
     return count_at_most("pre-push with nothing to share, over sh -c true", round(ours - beside, 2), 5, "ms")
+
+
+def crowd(folder: Path) -> list[Row]:
+    """Machines that sync at the same instant: how many rounds, each of one push at most, until the hub has all."""
+    first, hub = repository(folder / "first"), folder / "hub.git"
+    _git(folder, "init", "-q", "--bare", "-b", "main", str(hub))
+    _git(first, "push", "-q", str(hub), "HEAD:refs/heads/main")
+    machines = [join(clone(str(hub), folder / f"machine{number}")) for number in range(MACHINES)]
+    in_step(*machines)
+    for one in machines:
+        one.epic(one.id)
+    processes = [one.start(SYNCS) for one in machines]
+    for process in processes:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+    rounds = 0
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        rounds += int(process.communicate(timeout=60)[0])
+    in_step(*machines)
+    assert len({one.digest() for one in machines}) == 1
+    assert machines[0].titles() == {one.id for one in machines}
+    for one in machines:
+        one.close()
+    return [count_at_most(f"pushes of {MACHINES} machines that sync at once", rounds, 24, "pushes")]
 
 
 def _timed(act: Callable[[], object]) -> float:
