@@ -2,7 +2,9 @@
 
 import os
 import select
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,8 +17,16 @@ from tests.actors import Actor, SteeredClock
 
 pytest_plugins = ("tests.remotes", "tests.machines")
 
-for _name in [name for name in os.environ if name.startswith(("GIT_", "CODESTRATOR_"))]:
+for _name in [name for name in os.environ if name.startswith(("GIT_", "CODESTRATOR_")) or name == "TMUX"]:
     del os.environ[_name]
+# A tmux server of this process's own, where a test names no other: its path must be short.
+os.environ["TMUX_TMPDIR"] = tempfile.mkdtemp(prefix="tests-")
+
+
+def pytest_unconfigure() -> None:
+    if shutil.which("tmux"):
+        subprocess.run(["tmux", "kill-server"], capture_output=True, check=False, timeout=20)
+    shutil.rmtree(os.environ["TMUX_TMPDIR"], ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

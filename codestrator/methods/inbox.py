@@ -1,11 +1,14 @@
 """Messages between the threads of one session: written, waited for, marked as delivered."""
 
+from datetime import timedelta
+from itertools import count
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from codestrator import ids, params
 from codestrator.calls import Flow, Tx
+from codestrator.clock import rfc3339
 from codestrator.errors import AmbiguousId, Forbidden, InvalidParams, NotFound, WrongState
 from codestrator.methods import waiting, who
 from codestrator.methods.paging import page
@@ -52,8 +55,16 @@ def send(tx: Tx, want: Send) -> dict[str, Any]:
         session_id=session.id,
         text=want.message,
         status="pending",
+        created_at=_next_time(tx, receiver.id),
     )
     return {"message": tx.put(message)}
+
+
+def _next_time(tx: Tx, receiver_id: str) -> str:
+    """Now, or the first millisecond after it that no message there has: they are read in this order."""
+    taken = {row.created_at for row in tx.where(Message, receiver_thread_id=receiver_id)}
+    times = (rfc3339(tx.now.at + timedelta(milliseconds=more)) for more in count())
+    return next(one for one in times if one not in taken)
 
 
 def pending(flow: Flow, want: Pending) -> dict[str, Any]:
