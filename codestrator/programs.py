@@ -178,6 +178,6 @@ class Remotes(Protocol):
     def send(self, remote: str, moves: Sequence[Push], *, seconds: float, atomic: bool = False) -> dict[str, Pushed]:
         """Move refs there, each on its own or all or none. `Offline` when nothing is known of what became of them.
 
-        A server that knows no atomic pushes moves each on its own.
+        `Unsupported` where the server knows no atomic pushes.
         """
         ...

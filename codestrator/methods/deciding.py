@@ -6,7 +6,7 @@ from itertools import count
 from typing import TypeVar
 
 from codestrator.calls import Flow, Tx
-from codestrator.errors import Busy, Conflict, External, Offline
+from codestrator.errors import Busy, Conflict, External, Offline, Unsupported
 from codestrator.methods import syncing
 from codestrator.ports import Contention, Move
 from codestrator.programs import Push, Pushed
@@ -88,6 +88,7 @@ class _Mover:
         self._remote = remote
         self._local = local or flow.store.refs.move
         self._asked: list[Move] = []
+        self._atomic = True
 
     def was_accepted(self) -> bool:
         """Whether what was sent last is there after all, below what others did since; then the branches follow here."""
@@ -161,7 +162,12 @@ class _Mover:
         """What became of it; an answer that got lost is settled by reading the refs there."""
         remotes, seconds = self._flow.world.remotes, self._flow.settings.sync_timeout
         try:
-            return remotes.send(self._remote, sent, seconds=seconds, atomic=True)
+            return remotes.send(self._remote, sent, seconds=seconds, atomic=self._atomic)
+        except Unsupported:
+            if self._flow.settings.authority == "remote":
+                raise  # a fence that moves apart from what it guards is none
+            self._atomic = False
+            return self._sent(sent)
         except Offline:
             there = remotes.listed(self._remote, seconds=seconds)
             mine = [one for one in sent if one.ref in syncing.REFS.values()]  # what goes with them moved with them

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from codestrator.errors import External, Offline, UnreadableState
+from codestrator.errors import External, Offline, UnreadableState, Unsupported
 from codestrator.keyshapes import seen_in
 from codestrator.ports import Git
 from codestrator.programs import Push, Pushed
@@ -118,7 +118,12 @@ class GitRemotes:
         ours_only = ("-c", f"remote.{remote}.mirror=false")  # a mirror's push takes no refspecs: it is forced, and all
         status, out, err = self._tried((*ours_only, *PUSH, *at_once, *leases, "--", remote, *specs), remote, seconds)
         if atomic and "does not support --atomic" in err:
-            return self._sent(remote, moves, seconds, atomic=False)
+            raise Unsupported(
+                f"remote '{remote}' knows no atomic push, expected one that does",
+                hint="Run git codestrator init --authority local in every clone, or use another server.",
+                field="remote",
+                found=remote,
+            )
         found = {self._here(name): _verdict(flag, words) for flag, name, words in _LINE.findall(out)}
         if missing := [move.ref for move in moves if move.ref not in found]:
             raise _offline(remote, seconds, err or f"nothing was said of {missing[0]} (status {status})")

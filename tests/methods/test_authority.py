@@ -3,11 +3,11 @@
 import pytest
 
 from codestrator import registry
-from codestrator.errors import Conflict, LockHeld, Offline, StaleFence, WrongState
+from codestrator.errors import Conflict, LockHeld, Offline, StaleFence, Unsupported, WrongState
 from tests.actors import SteeredClock
 from tests.conftest import git
 from tests.http_host import Fault, HttpHost
-from tests.machines import LOCKS, STATE, Held, Joins, Machine, told
+from tests.machines import LOCKS, STATE, Held, Joins, Machine, clone, join, told
 from tests.methods.crew import feature, make
 from tests.methods.test_landing import approved
 from tests.remotes import KINDS, FileHost, Serve
@@ -57,6 +57,15 @@ def test_a_claim_is_granted_on_the_remote(serve: Serve, machine: Joins) -> None:
         one("case.begin", case_id=case, reopen=False)
         two("case.begin", case_id=make_other)
         one("case.begin", case_id=make_other)
+
+
+def test_a_server_without_atomic_push_grants_nothing(serve: Serve, machine: Joins) -> None:
+    host = serve(receive_advertiseAtomic="false")
+    folder = clone(host.url, host.folder / "by hand")
+    git("config", "codestrator.authority", "remote", at=folder)
+    with pytest.raises(Unsupported):
+        join(folder)
+    assert "fence.json" not in git("ls-tree", "--name-only", LOCKS, at=folder)  # nothing was granted, nor agreed
 
 
 def test_without_connection_nothing_new_is_granted_and_nothing_changes(serve: Serve, machine: Joins) -> None:
