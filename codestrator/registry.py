@@ -10,7 +10,7 @@ import msgspec
 
 from codestrator import identity, ids, params, receipts, seats, table
 from codestrator.calls import Flow, Seat, Tx
-from codestrator.errors import AmbiguousId, Forbidden, InvalidParams, NotFound, Unsupported
+from codestrator.errors import AmbiguousId, Forbidden, InvalidParams, NotFound
 from codestrator.model import Document, Presented, shown
 from codestrator.params import P, Params
 from codestrator.ports import World
@@ -40,21 +40,17 @@ def handler(name: str) -> Handler:
 
 def summary(name: str) -> str:
     """What a method does, in one line."""
-    if not table.METHODS[name].does:
-        return "Not in this version."
     return (inspect.getdoc(handler(name).run) or "").split("\n")[0]
 
 
 def details(name: str) -> str:
     """The rest of what there is to say of it."""
-    if not table.METHODS[name].does:
-        return ""
     return "\n".join((inspect.getdoc(handler(name).run) or "").split("\n")[1:]).strip()
 
 
 def shapes(name: str) -> tuple[params.Shape, ...]:
-    """The parameters of a method; none for one that is not in this version."""
-    return params.shapes(handler(name).want) if table.METHODS[name].does else ()
+    """The parameters of a method."""
+    return params.shapes(handler(name).want)
 
 
 def signature(name: str) -> str:
@@ -67,13 +63,6 @@ def call(world: World, seat: Seat, name: str, given: Mapping[str, Any] | None = 
     """Run one method and return its result as JSON values; every refusal is a `CodestratorError`."""
     method = find(name)
     _check_role(seat, method)
-    if not method.does:
-        raise Unsupported(
-            f"'{name}' is not in this version, expected one of those that `runtime.bundle.info` lists",
-            hint="See the changelog for the version that brings it.",
-            field="method",
-            found=name,
-        )
     fields = dict(given or {})
     at, key = _envelope(method, fields)
     do = handler(name)

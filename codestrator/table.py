@@ -19,11 +19,11 @@ PLANNERS = (ARCHITECT,)
 
 
 class Method(NamedTuple):
-    """One method; `does` is empty while it is in the contract but not in this version."""
+    """One method, and the function that does it."""
 
     name: str
     kind: Kind
-    does: str = ""
+    does: str
     roles: tuple[str, ...] = ()
     at: bool = False
 

@@ -13,10 +13,7 @@ from codestrator.errors import InvalidParams
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 TESTS = Path(__file__).parent
-IN_VERSION = [name for name, method in table.METHODS.items() if method.does]
 
-# What the table names but this version does not do. A name may leave this list, never come to it.
-NOT_YET: set[str] = set()
 # Each group's size; together they are the whole surface.
 SIZES = {
     "orch_session": 9,
@@ -64,15 +61,11 @@ def test_the_table_has_85_methods_in_nine_groups() -> None:
     assert sum(SIZES.values()) == len(table.METHODS) == 85
 
 
-def test_what_is_not_in_this_version_only_shrinks() -> None:
-    assert {name for name, method in table.METHODS.items() if not method.does} <= NOT_YET
+def test_each_method_names_what_does_it() -> None:
+    assert [name for name, method in table.METHODS.items() if not method.does] == []
 
 
-def test_the_list_of_what_is_missing_has_nothing_that_is_there() -> None:
-    assert NOT_YET.isdisjoint(IN_VERSION)
-
-
-@pytest.mark.parametrize("name", IN_VERSION)
+@pytest.mark.parametrize("name", table.METHODS)
 def test_a_method_has_a_function_a_summary_and_known_parameters(name: str) -> None:
     found = registry.handler(name)
     assert inspect.isfunction(found.run)
@@ -85,7 +78,7 @@ def test_a_method_has_a_function_a_summary_and_known_parameters(name: str) -> No
     assert registry.signature(name).startswith(f"{name}(")
 
 
-@pytest.mark.parametrize("name", IN_VERSION)
+@pytest.mark.parametrize("name", table.METHODS)
 def test_a_method_that_lists_takes_a_page_and_a_reader_of_the_past_does_not_act(name: str) -> None:
     names = {shape.name for shape in registry.shapes(name)}
     assert ("limit" in names) == ("cursor" in names)
@@ -93,7 +86,7 @@ def test_a_method_that_lists_takes_a_page_and_a_reader_of_the_past_does_not_act(
         assert not registry.handler(name).acts
 
 
-@pytest.mark.parametrize("name", IN_VERSION)
+@pytest.mark.parametrize("name", table.METHODS)
 def test_a_method_is_called_by_some_test(name: str) -> None:
     """By its name as a whole text in a call, not merely mentioned in a sentence."""
     assert name in _texts_of_tests()
@@ -136,12 +129,11 @@ def test_the_written_surface_names_every_method_with_its_parameters() -> None:
     }
     assert list(written) == list(table.METHODS)
     for name, one in written.items():
-        assert one["in_version"] == bool(table.METHODS[name].does)
         assert [param["name"] for param in one["params"]] == [shape.name for shape in registry.shapes(name)]
 
 
-def test_the_reference_has_a_section_for_every_method_in_this_version() -> None:
+def test_the_reference_has_a_section_for_every_method() -> None:
     headings = {
         line for line in (FIXTURES / "reference.md").read_text(encoding="utf-8").splitlines() if line.startswith("### ")
     }
-    assert headings == {f"### {name}" for name in IN_VERSION}
+    assert headings == {f"### {name}" for name in table.METHODS}

@@ -36,9 +36,9 @@ def nouns() -> tuple[str, ...]:
 
 
 def words(*path: str) -> tuple[str, ...]:
-    """The words that may follow those of `path`, as a command line has them; those not in this version left out."""
+    """The words that may follow those of `path`, as a command line has them."""
     start = ".".join((*path, ""))
-    shown = (name for name, method in table.METHODS.items() if name.startswith(start) and method.does)
+    shown = (name for name in table.METHODS if name.startswith(start))
     found = (name[len(start) :].split(".")[0].replace("_", "-") for name in shown)
     return tuple(dict.fromkeys([*found, *BELOW.get(".".join(path), ())]))
 
@@ -83,7 +83,7 @@ class Noun(click.Group):
         name = ".".join(path)
         listing = f"{name}.{LIST}"
         self.bare = name if name in table.METHODS else BARE.get(name, listing if listing in table.METHODS else "")
-        has_bare = bool(self.bare and table.METHODS[self.bare].does)
+        has_bare = bool(self.bare)
         super().__init__(
             path[-1].replace("_", "-"),
             invoke_without_command=has_bare,
@@ -119,19 +119,13 @@ class Noun(click.Group):
 
 
 def command(name: str, answer: Answer) -> click.Command:
-    """The command of one method; one that is not in this version takes anything, and says so."""
+    """The command of one method."""
 
     def run(ctx: click.Context, /, **given: Any) -> None:
         context = ctx.ensure_object(Context)
         answer(context, name, context.call(name, gathered(name, given)))
 
     word = name.rpartition(".")[2].replace("_", "-")
-    if not table.METHODS[name].does:
-        rest = click.Argument(["rest"], nargs=-1, expose_value=False)
-        settings = {"ignore_unknown_options": True}
-        return click.Command(
-            word, settings, click.pass_context(run), [rest, *common()], "Not in this version.", hidden=True
-        )
     from codestrator import registry
 
     values = click.Argument(["values"], nargs=-1, metavar="[VALUE]...", shell_complete=_next_value(name))

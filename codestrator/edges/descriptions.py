@@ -72,7 +72,7 @@ def _tool(group: Group, role: str, kind: CallerKind) -> Tool | None:
     allowed = [method for method in group.methods if table.allows(kind, role, method.name)]
     if not allowed:
         return None
-    lines = signatures.lines([(method.name, registry.shapes(method.name)) for method in allowed if method.does])
+    lines = signatures.lines([(method.name, registry.shapes(method.name)) for method in allowed])
     about = "\n".join([group.about, *(lines or ["None of its methods is in this version."])])
     return Tool(group.tool, about, _schema({"type": "string", "enum": [method.name for method in allowed]}))
 

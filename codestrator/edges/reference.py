@@ -35,18 +35,14 @@ def content(name: str) -> str:
 
 
 def reference() -> str:
-    """All groups with all methods of this version, in the order of the table."""
+    """All groups with all methods, in the order of the table."""
     return "\n".join([INTRODUCTION, *(line for group in table.GROUPS for line in _group(group)), *_errors()])
 
 
 def _group(group: table.Group) -> Iterator[str]:
     yield f"## {group.tool}\n\n{group.about}\n"
     for method in group.methods:
-        if method.does:
-            yield from _method(method)
-    missing = [f"`{method.name}`" for method in group.methods if not method.does]
-    if missing:
-        yield f"Not in this version: {', '.join(missing)}.\n"
+        yield from _method(method)
 
 
 def _method(method: table.Method) -> Iterator[str]:
@@ -89,7 +85,6 @@ def _listed(group: table.Group, method: table.Method) -> dict[str, Any]:
         "name": method.name,
         "tool": group.tool,
         "kind": method.kind,
-        "in_version": bool(method.does),
         "past": method.at,
         "roles": list(method.roles),
         "params": [_param(shape) for shape in registry.shapes(method.name)],

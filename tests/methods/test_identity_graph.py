@@ -15,7 +15,7 @@ WRITES = [
     (role, name)
     for role in ROLES
     for name, method in table.METHODS.items()
-    if method.does and method.kind != "read" and table.may_call(role, name) and name.startswith(("graph.", "plan."))
+    if method.kind != "read" and table.may_call(role, name) and name.startswith(("graph.", "plan."))
 ]
 # Required parameters by name; ids are those of the child's own session.
 FILLS: dict[str, Any] = {

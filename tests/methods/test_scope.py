@@ -57,7 +57,7 @@ def scoped_fields() -> list[tuple[str, str, bool]]:
     return [
         (name, shape.name, shape.part)
         for name, method in table.METHODS.items()
-        if method.does and method.kind != "read" and table.may_call("worker", name)
+        if method.kind != "read" and table.may_call("worker", name)
         for shape in registry.shapes(name)
         if shape.form == "id" and "case" in shape.prefixes
     ]
