@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from codestrator.calls import Flow, Tx
-from codestrator.errors import CodestratorError, Conflict, Offline
+from codestrator.errors import Busy, Conflict, External, Offline
 from codestrator.ids import mint_body
 from codestrator.methods import leases, liveness
 from codestrator.records import SESSION_ENDED, Fence, Lease, Session
@@ -75,7 +75,7 @@ def keep(flow: Flow, session_id: str) -> None:
         return
     try:
         publish(flow, lambda tx: None, "renewal")
-    except CodestratorError as error:
+    except (Busy, External, Offline) as error:  # what else is wrong is said at once
         if _age(flow.read(), session_id) < OWN_SHARE * _seconds(session):
             return
         raise Offline(
