@@ -64,13 +64,14 @@ LEAF_MAY_IMPORT: dict[str, tuple[str, ...]] = {
 }
 
 # Each of these has one home; nobody else imports it.
-SETS = ("edges/setup.py", "edges/shows.py")
+SETS = ("edges/setup.py", "edges/shows.py", "edges/doctor.py", "edges/resume.py")
+HELP = ("edges/completion.py", "edges/helping.py", "edges/values.py")
 HOMES: dict[str, tuple[str, ...]] = {
     "pygit2": ("store/*",),
     "libtmux": ("world/*",),
     "agents": ("runner/sdk.py", "runner/bridge.py"),
     "mcp": ("edges/server.py", "edges/demo.py", "runner/bridge.py"),
-    "click": ("edges/cli.py", "edges/derived.py", "edges/doctor.py", "edges/resume.py", *SETS),
+    "click": ("edges/cli.py", "edges/derived.py", *SETS, *HELP),
     "rich": ("edges/screens.py", "edges/demo.py", "edges/demo_children.py"),
     # The demo is an agent's side of the story: a person who types git, and kills a process.
     "subprocess": ("world/*", "runner/*", "edges/demo.py", "edges/demo_worker.py"),

@@ -15,30 +15,20 @@ from typing import Any
 import click
 
 from codestrator import __version__, table
-from codestrator.edges import derived, doctor, setup, shows
+from codestrator.edges import completion as completing
+from codestrator.edges import derived, doctor, helping, setup, shows, values
 from codestrator.edges.context import Context
 from codestrator.edges.resume import Resume
 from codestrator.errors import EXIT_STATUS, CodestratorError, InvalidParams
 
 PROGRAM = "git-codestrator"
-COMPLETE = "_GIT_CODESTRATOR_COMPLETE"
+FILE = click.Path()
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 TIMED_OUT, INTERRUPTED = 5, 130
 VERBS: dict[str, click.Command] = {}
 
-# Git's own completion asks a function named after the subcommand, with the words of the whole line in `words`.
-THROUGH_GIT = f"""
-_git_codestrator() {{
-    local IFS=$'\\n' line
-    for line in $(env COMP_WORDS="{PROGRAM} ${{words[*]:2}}" COMP_CWORD=$((cword-1)) \\
-            {COMPLETE}=bash_complete {PROGRAM}); do
-        COMPREPLY+=("${{line#*,}} ")
-    done
-}}
-"""
 
-
-class Root(click.Group):
+class Root(helping.Group):
     """The verbs, then the nouns of the table."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -80,7 +70,7 @@ def verb(
         everything = [*params, *derived.common()]
         noun, _, word = name.rpartition(" ")
         place = derived.BELOW.setdefault(noun, {}) if noun else VERBS
-        place[word] = click.Command(word, None, click.pass_context(run), everything, function.__doc__, hidden=hidden)
+        place[word] = helping.Command(word, None, click.pass_context(run), everything, function.__doc__, hidden=hidden)
         return function
 
     return make
@@ -209,7 +199,7 @@ def undo(context: Context, count: int, yes: bool, dry_run: bool) -> None:
     answer(context, "journal.undo", verbs.undo(context, shown))
 
 
-@verb("land", click.Argument(["land_id"], required=False, metavar="[ID]"))
+@verb("land", click.Argument(["land_id"], required=False, metavar="[ID]", type=values.Id(("land",))))
 def land(context: Context, land_id: str | None) -> None:
     """Land the session's approved work on its target branch."""
     from codestrator.edges import verbs
@@ -219,7 +209,9 @@ def land(context: Context, land_id: str | None) -> None:
 
 @verb(
     "report",
-    click.Option(["-o", "--output"], metavar="FILE", help="Where to; '-' is standard output, as is any pipe."),
+    click.Option(
+        ["-o", "--output"], metavar="FILE", type=FILE, help="Where to; '-' is standard output, as is any pipe."
+    ),
     click.Option(["--force"], is_flag=True, help="Replace a file that is no report."),
 )
 def report(context: Context, output: str | None, force: bool) -> None:
@@ -248,7 +240,10 @@ def runner(context: Context, thread_id: str) -> None:
     raise click.exceptions.Exit(runner.run(context.folder, thread_id))
 
 
-@verb("mcp", click.Option(["--thread-file"], metavar="FILE", help="Serve one child, by its private file."))
+@verb(
+    "mcp",
+    click.Option(["--thread-file"], metavar="FILE", type=FILE, help="Serve one child, by its private file."),
+)
 def mcp(context: Context, thread_file: str | None) -> None:
     """Serve the tools of MCP on standard input and output."""
     from codestrator.edges import server
@@ -259,12 +254,12 @@ def mcp(context: Context, thread_file: str | None) -> None:
 
 @verb("completion", click.Argument(["shell"], type=click.Choice(("bash", "zsh", "fish"))))
 def completion(context: Context, shell: str) -> None:
-    """Print the completion script of a shell."""
-    from click.shell_completion import get_completion_class
+    """Print the completion script of a shell.
 
-    kind = get_completion_class(shell)
-    assert kind is not None
-    _out(kind(program(), {}, PROGRAM, COMPLETE).source() + (THROUGH_GIT if shell == "bash" else ""))
+    It is turned on by `eval "$(git codestrator completion bash)"` in ~/.bashrc, the same with zsh in ~/.zshrc after
+    compinit, and `git codestrator completion fish | source` in ~/.config/fish/config.fish.
+    """
+    sys.stdout.write(completing.script(shell))
 
 
 def program() -> click.Group:
@@ -285,8 +280,10 @@ def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> Non
 def run(arguments: Sequence[str]) -> int:
     """One command line; the exit status. Refusals are told on standard error, or as JSON on standard output."""
     context = Context()
+    if completing.VARIABLE in os.environ:
+        return completing.answer(program(), context, PROGRAM, arguments)
     try:
-        done = program().main(list(arguments), PROGRAM, COMPLETE, standalone_mode=False, obj=context)
+        done = program().main(list(arguments), PROGRAM, standalone_mode=False, obj=context)
         sys.stdout.flush()
         return done if isinstance(done, int) else 0
     except CodestratorError as error:

@@ -28,6 +28,7 @@ class Context:
         self.session: str | None = os.environ.get(SESSION) or None
         self.thread: str | None = os.environ.get(THREAD) or None
         self.json = False
+        self.looking = False  # for completion: write nothing, and stand wrong settings
         self.color = "auto"
         self.method = ""
         self.unproven: CodestratorError | None = None
@@ -40,7 +41,7 @@ class Context:
     def world(self) -> "LocalWorld":
         from codestrator.world import open_world
 
-        return open_world(self.folder, forgiving=self.method == FORGIVING)
+        return open_world(self.folder, forgiving=self.looking or self.method == FORGIVING)
 
     @cached_property
     def seat(self) -> "Seat":

@@ -3,29 +3,26 @@
 Options are made when a method's own command is asked for, so that no other command waits for what they import.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from codestrator import table
+from codestrator.edges import helping, values
 from codestrator.edges.context import Context
-from codestrator.errors import CodestratorError, InvalidParams
+from codestrator.errors import InvalidParams
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from codestrator.params import Shape
 
-    AnyType = click.ParamType[Any]
-else:
-    AnyType = click.ParamType  # takes no subscript before click 8.4
-
 LIST = "list"
 # What a bare noun does that has nothing to list.
 BARE = {"sync": "sync.run", "handoff": "handoff.offer"}
-OFFERED = 50
+FOLDER = click.Path(path_type=Path, file_okay=False)
 Answer = Callable[[Context, str, Mapping[str, Any]], None]
 BELOW: dict[str, dict[str, click.Command]] = {}  # verbs that stand among the methods of a noun
 
@@ -56,9 +53,9 @@ def common() -> list[click.Parameter]:
 
     return [
         option("--json", is_flag=True, help="Print the result or the refusal as one JSON object."),
-        option("--session", metavar="ID", type=Id(("ses",)), help="The session to speak for."),
-        option("--thread", metavar="ID", type=Id(("thr",)), help="The thread to speak for."),
-        option("--repo", metavar="FOLDER", type=click.Path(path_type=Path), help="A folder of the repository."),
+        option("--session", metavar="ID", type=values.Id(("ses",)), help="The session to speak for."),
+        option("--thread", metavar="ID", type=values.Id(("thr",)), help="The thread to speak for."),
+        option("--repo", metavar="FOLDER", type=FOLDER, help="A folder of the repository."),
         option("--color", type=click.Choice(("auto", "always", "never")), help="When to use colour."),
     ]
 
@@ -74,7 +71,7 @@ def refuse_unknown(ctx: click.Context, word: str, known: list[str]) -> None:
     ctx.fail(f"unknown command '{word}', {tail}")
 
 
-class Noun(click.Group):
+class Noun(helping.Group):
     """The methods that begin with the same words; without a further word it lists, if it can."""
 
     def __init__(self, path: tuple[str, ...], answer: Answer) -> None:
@@ -89,6 +86,7 @@ class Noun(click.Group):
             invoke_without_command=has_bare,
             no_args_is_help=not has_bare,
             params=[*(_options(self.bare) if self.bare in (name, BARE.get(name)) else ()), *common()],
+            help=_about(path),
             short_help=", ".join(words(*path)),
             callback=click.pass_context(self._bare),
         )
@@ -118,6 +116,12 @@ class Noun(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _about(path: tuple[str, ...]) -> str:
+    from codestrator.edges import topics
+
+    return topics.NOUNS[" ".join(path).replace("_", "-")]
+
+
 def command(name: str, answer: Answer) -> click.Command:
     """The command of one method."""
 
@@ -128,10 +132,10 @@ def command(name: str, answer: Answer) -> click.Command:
     word = name.rpartition(".")[2].replace("_", "-")
     from codestrator import registry
 
-    values = click.Argument(["values"], nargs=-1, metavar="[VALUE]...", shell_complete=_next_value(name))
-    params = [values, *_options(name), *common()]
+    given = click.Argument(["values"], nargs=-1, metavar="[VALUE]...", shell_complete=_next_value(name))
+    params = [given, *_options(name), *common()]
     text = f"{registry.summary(name)}\n\n{registry.details(name)}".strip()
-    return click.Command(
+    return helping.Command(
         word, None, click.pass_context(run), params, text, epilog=_epilog(name), short_help=registry.summary(name)
     )
 
@@ -145,7 +149,7 @@ def _next_value(name: str) -> Callable[[click.Context, click.Parameter, str], li
         given = {one for one, value in ctx.params.items() if value not in (None, ())}
         still = [shape for shape in registry.shapes(name) if shape.required and shape.name not in given]
         rest = still[len(ctx.params.get("values") or ()) :]
-        return _option(rest[0]).type.shell_complete(ctx, parameter, incomplete) if rest else []
+        return _option(name, rest[0]).type.shell_complete(ctx, parameter, incomplete) if rest else []
 
     return offer
 
@@ -160,37 +164,50 @@ def _epilog(name: str) -> str:
 def _options(name: str) -> list[click.Parameter]:
     from codestrator import registry
 
-    found: list[click.Parameter] = [_option(shape) for shape in registry.shapes(name)]
+    found: list[click.Parameter] = [_option(name, shape) for shape in registry.shapes(name)]
     method = table.METHODS[name]
     if method.at:
         found.append(click.Option(["--at"], metavar="OP", help="Answer as of that operation."))
     if method.kind != "read":
         found.append(click.Option(["--idempotency-key"], metavar="TEXT", help="The same key repeats nothing."))
     found.append(
-        click.Option(["--params", "all_params"], metavar="JSON|-", type=Json(), help="All parameters at once.")
+        click.Option(["--params", "all_params"], metavar="JSON|-", type=values.Json(), help="All parameters at once.")
     )
     return found
 
 
-def _option(shape: "Shape") -> click.Option:
+def _option(method: str, shape: "Shape") -> click.Option:
     inner = shape.item if shape.form == "list" and shape.item else shape
-    name = shape.name.replace("_", "-")
-    notes = [shape.description] if shape.description else []
-    notes += ["required"] if shape.required else []
-    notes += [f"default {shape.default}"] if shape.default not in (None, (), "", {}, False) else []
-    notes += ["may be repeated"] if shape.form == "list" else []
-    text = "; ".join(notes)
+    name, text = shape.name.replace("_", "-"), "; ".join(_notes(method, shape, inner))
     if shape.form == "bool":
         return click.Option([f"--{name}/--no-{name}", shape.name], default=None, help=text)
-    kind = KINDS_OF_FORM.get(inner.form)
+    kind = values.OF_NAME.get(shape.name) or values.OF_FORM.get(inner.form)
     metavar: str | None = inner.type_text.upper()
     if inner.form == "enum":
         kind, metavar = click.Choice(inner.choices, case_sensitive=False), None
     elif inner.form == "id":
-        kind = Id(inner.prefixes)
+        kind = values.Id(inner.prefixes)
     return click.Option(
         [f"--{name}", shape.name], type=kind, metavar=metavar, multiple=shape.form == "list", default=None, help=text
     )
+
+
+def _notes(method: str, shape: "Shape", inner: "Shape") -> list[str]:
+    """What the help says of a parameter: its meaning, whether it is needed, its default and its limits."""
+    from codestrator import text
+    from codestrator.edges import topics
+
+    found = [shape.description or topics.parameter(method, shape.name)]
+    found += ["required"] if shape.required else []
+    if isinstance(shape.default, bool):
+        found.append(f"default: {'yes' if shape.default else 'no'}")
+    elif shape.default not in (None, (), "", {}):
+        found.append(f"default: {shape.default}")
+    if inner.form == "title" and not inner.size:
+        found.append(f"at most {text.TITLE_CHARACTERS} characters")
+    elif inner.form in ("text", "title"):
+        found.append(f"at most {(inner.size or text.MESSAGE_BYTES) // 1024} KiB")
+    return [*(one for one in found if one), *(["may be repeated"] if shape.form == "list" else [])]
 
 
 def gathered(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,13 +222,13 @@ def gathered(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if key not in ("all_params", "values") and value is not None and value != ():
             fields[key] = list(value) if isinstance(value, tuple) else value
     open_shapes = [shape for shape in registry.shapes(name) if shape.required and shape.name not in fields]
-    values = list(given.get("values") or ())
-    for shape, value in zip(open_shapes, values, strict=False):
+    unnamed = list(given.get("values") or ())
+    for shape, value in zip(open_shapes, unnamed, strict=False):
         given_as = [value] if shape.form == "list" else value
-        fields[shape.name] = _option(shape).type_cast_value(click.get_current_context(), given_as)
+        fields[shape.name] = _option(name, shape).type_cast_value(click.get_current_context(), given_as)
         if shape.form == "list":
             fields[shape.name] = list(fields[shape.name])
-    if extra := values[len(open_shapes) :]:
+    if extra := unnamed[len(open_shapes) :]:
         raise InvalidParams(
             f"unexpected value '{extra[0][:80]}' for {name}, expected options",
             hint=f"Run git codestrator {name.replace('.', ' ').replace('_', '-')} -h.",
@@ -219,60 +236,3 @@ def gathered(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
             found=extra[0][:80],
         )
     return fields
-
-
-class Json(AnyType):
-    """JSON, `@file` with JSON in it, or `-` for standard input; what is plainly no JSON is taken as a text."""
-
-    name = "json"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        import json
-        import sys
-
-        try:
-            if value == "-":
-                return json.loads(sys.stdin.read())
-            if value.startswith("@"):
-                return json.loads(Path(value[1:]).read_text(encoding="utf-8"))
-            return json.loads(value)
-        except (OSError, UnicodeDecodeError) as error:
-            self.fail(f"'{value}' cannot be read: {error}", param, ctx)
-        except ValueError as error:
-            if value == "-" or value.lstrip()[:1] in ("{", "[", "@"):
-                self.fail(f"not JSON: {error}", param, ctx)
-            return value
-
-
-class Id(AnyType):
-    """An id or its beginning; completion offers those of the repository."""
-
-    name = "id"
-
-    def __init__(self, prefixes: tuple[str, ...]) -> None:
-        self.prefixes = prefixes
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list["CompletionItem"]:
-        from click.shell_completion import CompletionItem
-
-        try:
-            found = list(self._known(ctx.ensure_object(Context), incomplete))
-        except CodestratorError:
-            return []
-        return [CompletionItem(one, help=title) for one, title in found[:OFFERED]]
-
-    def _known(self, context: Context, start: str) -> Iterator[tuple[str, str]]:
-        from codestrator import ids
-        from codestrator.edges.plain import cell
-        from codestrator.records import KINDS
-
-        tx = context.tx()
-        for name in dict.fromkeys(ids.KIND_OF_PREFIX[prefix] for prefix in self.prefixes):
-            for row in tx.rows(KINDS[name]) if name in KINDS else ():
-                if row.id.startswith(start) and ids.prefix_of(row.id) in self.prefixes:
-                    yield row.id, cell(getattr(row, "title", None) or getattr(row, "slug", None) or "")
-
-
-KINDS_OF_FORM: dict[str, AnyType] = {"int": click.INT, "number": click.FLOAT, "json": Json(), "object": Json()}

@@ -1,9 +1,16 @@
 """The verb `resume`: a list of what can be taken up, and beside its methods a command for each session."""
 
+from typing import TYPE_CHECKING
+
 import click
 
-from codestrator.edges import derived
+from codestrator.edges import derived, helping, values
 from codestrator.edges.context import Context
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+SESSION = values.Id(("ses",))
 
 
 class Resume(derived.Noun):
@@ -14,6 +21,10 @@ class Resume(derived.Noun):
         self.bare = "resume.candidates.list"
         self.no_args_is_help, self.invoke_without_command = False, True
         self.help = self.short_help = "Sessions that can be taken up again; `resume ses-…` takes one."
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list["CompletionItem"]:
+        given = SESSION.shell_complete(ctx, self.params[0], incomplete) if not incomplete.startswith("-") else []
+        return [*super().shell_complete(ctx, incomplete), *given]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if not name.startswith("ses-"):
@@ -27,7 +38,7 @@ class Resume(derived.Noun):
 
         params = [
             click.Option(["--force"], is_flag=True, help="Although it may still be alive elsewhere; needs --reason."),
-            click.Option(["--reason"], metavar="TEXT"),
+            click.Option(["--reason"], metavar="TEXT", help="Why; at most 8 KiB."),
         ]
         text = "Take the session over."
-        return click.Command(name, None, click.pass_context(take), [*params, *derived.common()], text)
+        return helping.Command(name, None, click.pass_context(take), [*params, *derived.common()], text)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from codestrator.edges import derived
+from codestrator.edges import derived, helping, values
 from codestrator.edges.context import Context
 from codestrator.errors import Forbidden
 
@@ -24,7 +24,7 @@ def commands(out: Out) -> dict[str, click.Command]:
             does(ctx.ensure_object(Context), out, **given)
 
         everything = [*params, *derived.common()]
-        made = click.Command(name, None, click.pass_context(run), everything, does.__doc__, hidden=hidden)
+        made = helping.Command(name, None, click.pass_context(run), everything, does.__doc__, hidden=hidden)
         return {name: made}
 
     return (
@@ -33,7 +33,7 @@ def commands(out: Out) -> dict[str, click.Command]:
             _init,
             click.Option(DRY_RUN, is_flag=True, help="Only show what would be touched."),
             click.Option(["--no-hooks"], is_flag=True, help="Leave git's hooks alone."),
-            click.Option(["--remote"], metavar="NAME", help="The remote to share the state with; it is tried first."),
+            click.Option(["--remote"], metavar="NAME", type=values.Remote(), help="Share with it; it is tried first."),
             click.Option(["--authority"], type=click.Choice(("local", "remote")), help="Who grants leases."),
         )
         | command(

@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
-from codestrator.edges import derived
+from codestrator.edges import derived, helping, values
 from codestrator.edges.context import Context
 from codestrator.errors import NotFound
 
 Answer = Callable[[Context, str, Mapping[str, Any]], None]
+SNAPSHOT = values.Id(("snap",))
 WORDS = {"A": "added", "M": "changed", "D": "deleted", "T": "of another type"}
 
 
@@ -27,14 +28,20 @@ def commands(answer: Answer, out: Callable[[str], None]) -> dict[str, dict[str, 
         context = ctx.ensure_object(Context)
         answer(context, "rescue.show", snapshot(context, snapshot_id))
 
-    form = click.Option(["--format", "form"], type=click.Choice(("tree", "mermaid", "dot")), default="tree")
+    kinds = click.Choice(("tree", "mermaid", "dot"))
+    form = click.Option(["--format", "form"], type=kinds, default="tree", help="How to draw it; default: tree.")
     drawn = _command("show", graph, "Draw the planning graph.", form)
-    held = _command("show", rescue, "Show what a snapshot holds.", click.Argument(["snapshot_id"], metavar="ID"))
+    held = _command(
+        "show",
+        rescue,
+        "Show what a snapshot holds.",
+        click.Argument(["snapshot_id"], metavar="ID", type=SNAPSHOT),
+    )
     return {"graph": {"show": drawn}, "rescue": {"show": held}}
 
 
 def _command(name: str, run: Callable[..., None], about: str, *params: click.Parameter) -> click.Command:
-    return click.Command(name, None, click.pass_context(run), [*params, *derived.common()], about)
+    return helping.Command(name, None, click.pass_context(run), [*params, *derived.common()], about)
 
 
 def snapshot(context: Context, snapshot_id: str) -> dict[str, Any]:

@@ -199,36 +199,6 @@ def test_a_reader_that_stops_early_is_no_failure(root: Actor) -> None:
     reading.stderr.close()
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_a_script_for_the_shell(shell: str, run: Run) -> None:
-    done = run("completion", shell)
-    assert done.returncode == 0
-    assert "_GIT_CODESTRATOR_COMPLETE" in done.stdout
-
-
-def complete(run: Run, at: Path, line: str) -> list[str]:
-    words = line.split(" ")
-    asked = {
-        "COMP_WORDS": line,
-        "COMP_CWORD": str(len(words) - 1),
-        "_GIT_CODESTRATOR_COMPLETE": "bash_complete",
-    }
-    return [one.partition(",")[2] for one in run(at=at, **asked).stdout.split()]
-
-
-def test_completion_knows_words_options_and_ids(run: Run, root: Actor) -> None:
-    case = root.case("one")
-    assert "create" in complete(run, root.path, "git-codestrator task c")
-    assert "--steps" in complete(run, root.path, "git-codestrator task create --st")
-    assert complete(run, root.path, "git-codestrator task get --task-id case-") == [case]
-    assert complete(run, root.path.parent.parent.parent.parent, "git-codestrator task get --task-id case-") == []
-    assert complete(run, root.path, "git-codestrator task get case-") == [case]
-    assert complete(run, root.path, "git-codestrator task create ca") == ["case"]
-    assert complete(run, root.path, "git-codestrator task create epic x --parent-id ca") == [case]
-    assert complete(run, root.path, "git-codestrator --session ses-") == [root.session]
-    assert complete(run, root.path, "git-codestrator task gte case-") == []
-
-
 def test_a_word_that_is_no_command_is_told_the_nearest(run: Run) -> None:
     cases = ((("stauts",), "status"), (("session", "opne"), "open"), (("thread", "child", "spwan"), "spawn"))
     for words, nearest in cases:
