@@ -65,7 +65,7 @@ LEAF_MAY_IMPORT: dict[str, tuple[str, ...]] = {
 
 # Each of these has one home; nobody else imports it.
 SETS = ("edges/setup.py", "edges/shows.py", "edges/doctor.py", "edges/resume.py")
-HELP = ("edges/completion.py", "edges/helping.py", "edges/values.py")
+HELP = ("edges/completion.py", "edges/helping.py", "edges/manual.py", "edges/values.py")
 HOMES: dict[str, tuple[str, ...]] = {
     "pygit2": ("store/*",),
     "libtmux": ("world/*",),

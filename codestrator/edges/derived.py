@@ -117,6 +117,10 @@ class Noun(helping.Group):
 
 
 def _about(path: tuple[str, ...]) -> str:
+    if (name := ".".join(path)) in table.METHODS:
+        from codestrator import registry
+
+        return f"{registry.summary(name)}\n\n{registry.details(name)}".strip()
     from codestrator.edges import topics
 
     return topics.NOUNS[" ".join(path).replace("_", "-")]
@@ -132,12 +136,15 @@ def command(name: str, answer: Answer) -> click.Command:
     word = name.rpartition(".")[2].replace("_", "-")
     from codestrator import registry
 
-    given = click.Argument(["values"], nargs=-1, metavar="[VALUE]...", shell_complete=_next_value(name))
+    given = click.Argument(
+        ["values"],
+        nargs=-1,
+        metavar=" ".join(f"[{one.upper()}]" for one in _required(name)),
+        shell_complete=_next_value(name),
+    )
     params = [given, *_options(name), *common()]
     text = f"{registry.summary(name)}\n\n{registry.details(name)}".strip()
-    return helping.Command(
-        word, None, click.pass_context(run), params, text, epilog=_epilog(name), short_help=registry.summary(name)
-    )
+    return helping.Command(word, None, click.pass_context(run), params, text, short_help=registry.summary(name))
 
 
 def _next_value(name: str) -> Callable[[click.Context, click.Parameter, str], list["CompletionItem"]]:
@@ -154,11 +161,10 @@ def _next_value(name: str) -> Callable[[click.Context, click.Parameter, str], li
     return offer
 
 
-def _epilog(name: str) -> str:
+def _required(name: str) -> list[str]:
     from codestrator import registry
 
-    required = [shape.name for shape in registry.shapes(name) if shape.required]
-    return f"Without names, in this order: {', '.join(required)}." if required else ""
+    return [shape.name for shape in registry.shapes(name) if shape.required]
 
 
 def _options(name: str) -> list[click.Parameter]:
@@ -182,7 +188,7 @@ def _option(method: str, shape: "Shape") -> click.Option:
     if shape.form == "bool":
         return click.Option([f"--{name}/--no-{name}", shape.name], default=None, help=text)
     kind = values.OF_NAME.get(shape.name) or values.OF_FORM.get(inner.form)
-    metavar: str | None = inner.type_text.upper()
+    metavar: str | None = inner.type_text if inner.form == "object" else inner.type_text.upper()
     if inner.form == "enum":
         kind, metavar = click.Choice(inner.choices, case_sensitive=False), None
     elif inner.form == "id":

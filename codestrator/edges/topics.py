@@ -27,7 +27,6 @@ NOUNS = {
     "thread child": "Child agents: spawn, direct, watch, stop.",
     "thread directive": "What children were told, and what became of it.",
     "work": "Where was I: the brief, the current pointer, checkpoints.",
-    "work current-ref": "The pointer to what a thread is at.",
     "merge": "Review and landing of a session's work.",
     "merge review": "The review of a queue item: its reviewer, its verdict.",
     "merge main": "The queue and the merge lock of a target branch.",
