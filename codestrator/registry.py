@@ -17,6 +17,22 @@ from codestrator.ports import World
 from codestrator.records import KINDS, Lease, Task
 
 KEY_BYTES = 64
+# Where what exists of a kind is listed.
+LISTED = {
+    "task": "task.list",
+    "session": "session.list with include_closed true",
+    "thread": "thread.child.list",
+    "worktree": "worktree.list",
+    "lock": "lock.list",
+    "node": "graph.node.list",
+    "message": "inbox.list",
+    "directive": "thread.directive.list",
+    "rescue": "rescue.list",
+    "land": "merge.main.status",
+    "merge_request": "merge.main.status",
+    "review": "merge.main.status",
+    "checkpoint": "task.get",
+}
 
 
 class Handler(NamedTuple):
@@ -61,6 +77,15 @@ def signature(name: str) -> str:
 
 def call(world: World, seat: Seat, name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Run one method and return its result as JSON values; every refusal is a `CodestratorError`."""
+    try:
+        return _call(world, seat, name, given)
+    except NotFound as error:
+        if error.hint is None and (where := LISTED.get(error.details.get("kind", ""))):
+            error.hint = f"See what there is with {where}; what another machine made may need sync.run first."
+        raise
+
+
+def _call(world: World, seat: Seat, name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     method = find(name)
     _check_role(seat, method)
     fields = dict(given or {})

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from codestrator.table import Method
 
 SESSION_FIELDS = ("session_id", "requester_session_id", "owner_session", "owner_session_id")
+THREAD_FIELDS = ("thread_id", "receiver_thread_id")  # left out, they mean one of the session's threads
 NOBODY = Caller("bystander", "bystander", "nobody")
 ADOPT_BY_FOLDER = ("work.brief", "work.current_ref")
 # Naming another's session in these is what they are for.
@@ -72,7 +73,8 @@ def _named(want: Params) -> str | None:
 
 
 def _wants_session(want: Params) -> bool:
-    return any(shape.name in SESSION_FIELDS and not shape.required for shape in params.shapes(type(want)))
+    told = (*SESSION_FIELDS, *THREAD_FIELDS)
+    return any(shape.name in told and not shape.required for shape in params.shapes(type(want)))
 
 
 def look(world: "World", caller: Caller) -> Tx:

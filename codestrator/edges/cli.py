@@ -320,7 +320,7 @@ def _refuse_usage(context: Context, error: click.ClickException, as_json: bool) 
     context.json = context.json or as_json
     where = error.ctx if isinstance(error, click.UsageError) else None
     message = error.format_message().rstrip(".")
-    hint = f"Run {where.command_path} -h." if where else None
+    hint = f"Run {where.command_path.replace('-', ' ', 1)} -h." if where else None
     if isinstance(error, click.exceptions.NoArgsIsHelpError) and not context.json:
         sys.stderr.write(error.format_message() + "\n")
         return error.exit_code

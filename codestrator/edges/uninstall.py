@@ -27,7 +27,7 @@ def check_quiet(context: Context) -> None:
     if live := [one["session"]["id"] for one in items if one.get("liveness") == "live"]:
         raise WrongState(
             f"{len(live)} sessions live, first '{live[0]}', expected none",
-            hint="Close them first: git codestrator session close; git codestrator status names them.",
+            hint="Close them first: git codestrator session close; to see them: git codestrator status.",
             found=live,
             expected="no live session",
         )

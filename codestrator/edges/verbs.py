@@ -208,7 +208,7 @@ def undo(context: Context, shown: Mapping[str, Any]) -> dict[str, Any]:
     if again.get("undone") != shown["undone"]:
         raise WrongState(
             "the journal moved on since this was shown, expected the same operations",
-            hint="Run git codestrator undo again.",
+            hint="Look again: git codestrator undo --dry-run.",
             found=again.get("undone"),
             expected=list(shown["undone"]),
         )

@@ -197,7 +197,9 @@ def _check_may_begin(tx: Tx, task: Task, session: Session, reopen: bool) -> None
     if task.status not in expected:
         raise WrongState(
             f"'{task.id}' is '{task.status}', expected {' or '.join(repr(one) for one in expected)}",
-            hint="The root may begin it again with reopen true." if task.status == "done" else "Begin another case.",
+            hint="The root may begin it again with reopen true."
+            if task.status == "done"
+            else "Begin another case, see task.ready.",
             found=task.status,
             expected=expected,
         )

@@ -32,7 +32,7 @@ def share(flow: Flow, remote: str, names: Sequence[str], *, direction: str = "bo
             kind = Offline if one["verdict"] == "offline" else External
             raise kind(
                 f"'{one['ref']}' could not be shared with '{remote}': {one.get('detail', one['verdict'])}",
-                hint="Run git codestrator sync to see what is in the way.",
+                hint="See what is in the way: git codestrator sync.",
                 remote=remote,
                 after_seconds=seconds,
             )
@@ -122,7 +122,7 @@ class _Mover:
         if refused := next((one for one in found.values() if one.verdict == "refused"), None):
             raise External(
                 f"'{self._remote}' declined it: {refused.words}",
-                hint="Run git codestrator sync to see what is in the way.",
+                hint="See what is in the way: git codestrator sync.",
                 program="git",
             )
         if any(one.verdict == "lost" for one in found.values()):

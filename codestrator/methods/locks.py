@@ -332,7 +332,7 @@ def _held(tx: Tx, ask: _Ask) -> LockHeld:
     return LockHeld(
         f"'{scope.scope_path}' ({scope.scope_type}) is {verb} by '{holders[0]['session_id']}' "
         f"for {holders[0]['seconds_left']} s, asked for {asked.scope_type} '{asked.scope_path}'",
-        hint="Ask again with wait_seconds, or choose another case.",
+        hint="Wait in line: call lock.acquire with wait_seconds 50; or choose another case, see task.ready.",
         holders=holders,
         retry_after_seconds=max(1, left),
     )

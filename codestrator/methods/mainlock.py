@@ -91,7 +91,7 @@ def _held(tx: Tx, lease: Lease, target: str, place: int | None) -> LockHeld:
     left = liveness.lease_seconds_left(tx, lease)
     return LockHeld(
         f"the merge lock of '{target}' is held by '{lease.session_id}' for {left} s, expected it free",
-        hint="Ask again with wait_seconds.",
+        hint="Wait in line: call merge.main.acquire_lock with wait_seconds 50.",
         holders=[leases.holder(tx, lease)],
         retry_after_seconds=max(1, left),
         blocked_by=[leases.holder(tx, lease)],
@@ -108,7 +108,7 @@ def _check_turn(tx: Tx, target: str, session_id: str, standings: list[queue.Stan
     raise WrongState(
         f"the next to land on '{target}' is '{head.item.id}' of '{head.item.session_id}', expected an item of "
         f"'{session_id}': {reason}",
-        hint="Ask again with wait_seconds; merge.main.next shows who waits and why.",
+        hint="Call merge.main.acquire_lock with wait_seconds 50; merge.main.next shows who waits and why.",
         found=head.item.id,
         expected=f"an item of '{session_id}'",
         reason=reason,

@@ -108,12 +108,7 @@ class Transaction:
         """The document; `NotFound` if there is none."""
         found = self.get(kind, document_id)
         if found is None:
-            raise NotFound(
-                f"no {kind.KIND} '{document_id}'",
-                hint="List what there is; another machine's may need a fetch first.",
-                kind=kind.KIND,
-                id=document_id,
-            )
+            raise NotFound(f"no {kind.KIND} '{document_id}'", kind=kind.KIND, id=document_id)
         return found
 
     def put(self, document: D) -> D:

@@ -120,7 +120,7 @@ class GitRemotes:
         if atomic and "does not support --atomic" in err:
             raise Unsupported(
                 f"remote '{remote}' knows no atomic push, expected one that does",
-                hint="Run git codestrator init --authority local in every clone, or use another server.",
+                hint="In every clone, run git codestrator init --authority local, or use another server.",
                 field="remote",
                 found=remote,
             )
