@@ -41,7 +41,7 @@ PLAIN = {"…": "...", "→": "->", "\u00d7": "x"}
 def pages(readme: str) -> dict[str, str]:
     """Every page by the name of its file; two of its tables the first page has from the README."""
     root = cli.program()
-    ctx = click.Context(root, info_name=NAME, obj=Context(), help_option_names=["-h", "--help"])
+    ctx = click.Context(root, info_name=NAME, obj=Context())
     words = root.list_commands(ctx)
     found = {f"{NAME}.1": _page(NAME, ABOUT, _whole(ctx, root, words, readme))}
     for word in words:
@@ -111,7 +111,7 @@ def _of(ctx: click.Context, command: click.Command, word: str) -> Iterator[str]:
         yield from _paragraphs([f"Without a further word it does what `{_line(command.bare)}` does."])
     yield from _section("Options")
     yield from _options(ctx, command)
-    common = {"--help", *(name for one in derived.common() for name in one.opts)}
+    common = {name for one in derived.common() for name in one.opts}
     for path, inner, one in leaves:
         yield f".SS {bold(f'git codestrator {path}')}"
         yield from _paragraphs([*(one.help or "").split("\n\n"), *([one.epilog] if one.epilog else [])])
@@ -154,8 +154,10 @@ def _synopsis(ctx: click.Context, command: click.Command, path: str) -> Iterator
 def _options(ctx: click.Context, command: click.Command, without: Iterable[str] = ()) -> Iterator[str]:
     for one in command.get_params(ctx):
         record = one.get_help_record(ctx) if isinstance(one, click.Option) else None
-        if record and not set(one.opts) & set(without):
+        if record and "--help" not in one.opts and not set(one.opts) & set(without):
             yield from _entry(bold(record[0]), record[1])
+    if not without:
+        yield from _entry(bold("-h, --help"), "Explain the command in short, and exit.")
 
 
 def _examples(path: str) -> Iterator[str]:

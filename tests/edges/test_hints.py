@@ -69,7 +69,7 @@ def calls(text: str) -> list[list[str]]:
 
 def parsed(words: list[str]) -> tuple[click.Command, dict[str, Any]]:
     """The command that these words name, with what they give it; click refuses what it does not know."""
-    ctx = click.Context(cli.program(), info_name=cli.PROGRAM, obj=Context())
+    ctx = click.Context(cli.program(), info_name=cli.PROGRAM, obj=Context(), help_option_names=["-h", "--help"])
     command: click.Command = ctx.command
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         below = command.get_command(ctx, words[0])

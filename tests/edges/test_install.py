@@ -496,6 +496,6 @@ def test_a_wheel_has_the_hooks() -> None:
 
     top = Path(__file__).parents[2]
     wheel = tomllib.loads((top / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
-    assert wheel["wheel"]["force-include"] == {"hooks": "codestrator/hooks"}
+    assert wheel["wheel"]["force-include"]["hooks"] == "codestrator/hooks"
     for name in NAMES:
         assert (top / "hooks" / name).read_bytes() == shipped(name) and os.access(top / "hooks" / name, os.X_OK)
