@@ -25,10 +25,15 @@ def path_of(tx: Tx, worktree: Worktree) -> Path | None:
 
 
 def shown_worktree(tx: Tx, worktree: Worktree) -> dict[str, Any]:
-    """A worktree as callers see it: with its path here, and `lost` where the folder is gone."""
+    """A worktree as callers see it: with its path here, and `lost` where the folder is gone.
+
+    `places` is told only where another machine has a place too: else path and status say it all.
+    """
     found = shown(worktree)
     place = worktree.places.get(tx.machine)
     if place:
+        if len(worktree.places) == 1:
+            del found["places"]
         found["path"] = place.path
         here = place.status in ("active", "lost")
         if worktree.status == "active" and here and not (Path(tx.roots[0]) / place.path).is_dir():

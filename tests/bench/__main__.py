@@ -18,6 +18,7 @@ BENCHES: dict[str, Callable[[Path], list[Row]]] = {
     "packing": store.packing,
     "screens": edges.screens,
     "server": edges.server,
+    "economy": edges.economy,
     "memory": edges.memory,
     "lists": lists.task_list,
     "children": children.children,

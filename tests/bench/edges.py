@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.bench.fill import fill
-from tests.bench.measure import Row, at_most, process_ms, python, repository
+from tests.bench.measure import Row, at_most, count_at_most, process_ms, python, repository
 
 PROGRAM = [sys.executable, "-m", "codestrator"]
 
@@ -137,6 +137,36 @@ def server(folder: Path) -> list[Row]:
     return [
         at_most("start to tools/list beside a bare server", min(ours), min(bare), 1.15),
         at_most("lock.acquire beside an empty call + 2 mutations", acquire, empty + 2 * mutation, 1.0),
+    ]
+
+
+def economy(folder: Path) -> list[Row]:
+    """What an agent reads of its server: the tools with the instructions, and all results of one session."""
+    from tests.edges import economy
+    from tests.edges.wire import Wire as Client
+
+    repo = repository(folder / "repo")
+
+    def work(place: Path) -> str:
+        (place / "login.py").write_text("x = 1\n", encoding="utf-8")
+        for words in (["add", "."], ["commit", "-qm", "work"]):
+            subprocess.run(["git", *words], cwd=place, check=True)
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=place, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    one = Client(repo)
+    try:
+        surface = economy.surface(one)
+        results = [(method, economy.tokens(result)) for method, result in economy.session(one, repo, work)]
+    finally:
+        one.finish()
+    for method, size in results:
+        print(f"economy: {method}: {size} tokens", file=sys.stderr)
+    whole = sum(size for _, size in results)
+    return [
+        count_at_most("instructions and ten tools", surface, 3500, "tokens"),
+        count_at_most(f"results of the {len(results)} calls of a session", whole, 3700, "tokens"),
     ]
 
 

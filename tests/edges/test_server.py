@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 
-from codestrator import table, text
+from codestrator import table
 from codestrator.calls import Seat
 from codestrator.edges import descriptions, server
 from tests.actors import Actor
@@ -98,13 +98,6 @@ def test_a_tool_takes_the_methods_of_its_group_and_the_catch_all_takes_any_text(
     for group in table.GROUPS:
         assert by_name[group.tool]["enum"] == [method.name for method in group.methods]
     assert "enum" not in by_name["orchestrator.call"]
-
-
-def test_what_a_model_reads_of_the_server_stays_within_its_budget(wire: Callable[..., Wire]) -> None:
-    tools = wire().ask("tools/list")["result"]["tools"]
-    read = [{part: tool[part] for part in ("name", "description", "inputSchema")} for tool in tools]
-    as_sent = json.dumps(read, ensure_ascii=False, separators=(",", ":"))
-    assert text.tokens(descriptions.INSTRUCTIONS + as_sent) <= 3500
 
 
 def test_a_worker_is_shown_only_what_it_may_call() -> None:
