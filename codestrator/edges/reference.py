@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from codestrator import errors, ids, registry, table
+from codestrator.edges import examples, topics
 from codestrator.params import Shape
 
 INTRODUCTION = """\
@@ -53,14 +54,17 @@ def _method(method: table.Method) -> Iterator[str]:
     shapes = registry.shapes(method.name)
     if shapes:
         yield "| parameter | type | default | |\n|---|---|---|---|"
-        yield from (_row(shape) for shape in sorted(shapes, key=lambda shape: not shape.required))
+        yield from (_row(method.name, shape) for shape in sorted(shapes, key=lambda shape: not shape.required))
         yield ""
+    calls = examples.of(method.name.replace(".", " ").replace("_", "-"))
+    yield "\n".join(["```sh", *(line for call in calls for line in examples.broken(call, 100)), "```\n"])
 
 
-def _row(shape: Shape) -> str:
+def _row(method: str, shape: Shape) -> str:
     default = "required" if shape.required else "" if shape.default in (None, (), "", {}) else json.dumps(shape.default)
     kind = shape.type_text.replace("|", "\\|")
-    return f"| `{shape.name}` | {kind} | {default} | {shape.description.replace('|', chr(92) + '|')} |"
+    about = shape.description or topics.parameter(method, shape.name)
+    return f"| `{shape.name}` | {kind} | {default} | {about.replace('|', chr(92) + '|')} |"
 
 
 def _errors() -> Iterator[str]:
@@ -71,6 +75,10 @@ def _errors() -> Iterator[str]:
         yield f"| `{code}` | {meaning} | {'yes' if kind.retryable else 'no'} | {errors.EXIT_STATUS[code]} |"
     yield "\n## Ids\n\n| begins with | names |\n|---|---|"
     yield from (f"| `{prefix}-` | {kind.replace('_', ' ')} |" for prefix, kind in ids.KIND_OF_PREFIX.items())
+    yield "\n## Settings of git\n\n| setting | default | |\n|---|---|---|"
+    yield from (f"| `codestrator.{name}` | {default} | {about} |" for name, (default, about) in topics.SETTINGS.items())
+    yield "\n## Environment\n\n| variable | |\n|---|---|"
+    yield from (f"| `{name}` | {about} |" for name, about in topics.ENVIRONMENT.items())
     yield ""
 
 

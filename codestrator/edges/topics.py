@@ -146,7 +146,7 @@ PARAMETERS = {
     "scope_task_ids": "the only tasks it may work below",
     "scope_type": "one file, or all below a folder",
     "sender_thread_id": "default: the caller's own",
-    "session_id": "default: the session of this folder, or --session",
+    "session_id": "default: the caller's own; on a command line, that of its folder",
     "skip_ready_check": "do not wait until it runs",
     "slug": "preferred name of the new worktree",
     "snapshot_id": "the snapshot",
