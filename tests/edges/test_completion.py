@@ -20,6 +20,7 @@ from tests.test_dependencies import NEVER_FOR_A_SCREEN, imported
 GIT_BASH = Path("/usr/share/bash-completion/completions/git")
 SHARE = PACKAGE_ROOT / "share"
 SECONDS = 30
+HOSTILE, INERT = "a b$(touch x)`y`", r"\ b\$\(touch\ x\)\`y\`"
 
 
 def asked(run: Run, *words: str, at: Path, shell: str = "zsh") -> dict[str, str]:
@@ -147,6 +148,7 @@ def test_bash_completes_the_command_and_git_with_its_own_completion(root: Actor,
     if not (shutil.which("bash") and GIT_BASH.exists()):
         pytest.skip("needs bash and git's completion for it")
     one, two = two_cases(root)
+    (root.path / HOSTILE).mkdir()
     elsewhere = root.path.parent.parent.parent.parent
     with at_a_prompt("bash", "--norc", "--noprofile", "-i", at=root.path) as shell:
         shell.type("bind 'set bell-style none'; bind 'set completion-query-items 0'\n", "> ")
@@ -156,6 +158,7 @@ def test_bash_completes_the_command_and_git_with_its_own_completion(root: Actor,
         shell.type("\x15git-codestrator task create --level=test_\t", "--level=test_group ")
         shell.type(f"\x15git codestrator task get {one[:-2]}\t", f"{one} ")
         shell.type("\x15git codestrator task get epic-\t\t\t", f"{one}  (Apples)", f"{two}  (Pears)")
+        shell.type("\x15git codestrator lock acquire --scope-path a\t", f"{INERT}/")
         shell.type(f"\x15cd {elsewhere}\n", "> ")
         shell.type(f"git -C {root.path} codestrator task get {two[:-2]}\t", f"{two} ")
 
@@ -164,6 +167,7 @@ def test_zsh_completes_the_command_and_git_with_its_own_completion(root: Actor, 
     if not shutil.which("zsh"):
         pytest.skip("zsh is not installed")
     one, two = two_cases(root)
+    (root.path / HOSTILE).mkdir()
     with at_a_prompt("zsh", "-f", "-i", at=root.path) as shell:
         shell.type("PROMPT='> '; unsetopt zle_bracketed_paste; LISTMAX=1000\n", "> ")
         shell.type("autoload -Uz compinit && compinit -u -D && echo rea''dy\n", "ready")
@@ -172,6 +176,7 @@ def test_zsh_completes_the_command_and_git_with_its_own_completion(root: Actor, 
         shell.type("\x15git-codestrator task create --level fea\t", "feature ")
         shell.type(f"\x15git codestrator task get {one[:-2]}\t", f"{one} ")
         shell.type("\x15git codestrator task get epic-\t\t", one, "Apples", two, "Pears")
+        shell.type("\x15git codestrator lock acquire --scope-path a\t", f"{INERT}/")
 
 
 def test_zsh_finds_the_installed_function_by_itself(root: Actor, program: Program) -> None:

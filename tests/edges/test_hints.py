@@ -1,21 +1,23 @@
 """The hint of a refusal names a call that works: its method or verb, its options, its values."""
 
 import ast
+import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import pytest
 
-import codestrator.errors
+import codestrator
 from codestrator import registry, table
 from codestrator.edges import cli, derived
 from codestrator.edges.context import Context
+from codestrator.errors import EXIT_STATUS, CodestratorError
 from tests.actors import Actor
 from tests.conftest import git
-from tests.edges.shell import Run, refused
 from tests.methods.test_worktrees import commit
 
 ROOT = Path(codestrator.__file__).parent
@@ -103,7 +105,7 @@ def test_every_command_that_a_hint_names_can_be_typed() -> None:
                         fields = derived.gathered(name, given)
                     missing = [one.name for one in registry.shapes(name) if one.required and one.name not in fields]
                     assert missing == [], f"needs {missing}"
-            except (click.ClickException, codestrator.errors.CodestratorError, AssertionError) as error:
+            except (click.ClickException, CodestratorError, AssertionError) as error:
                 wrong.append(f"{place} {words}: {getattr(error, 'message', error)}")
     assert wrong == []
 
@@ -159,8 +161,14 @@ def called(hint: str, known: dict[str, str]) -> list[list[str]]:
 
 
 def test_what_the_hint_of_a_refusal_names_can_be_called(
-    run: Run, repo: Path, root: Actor, other: Actor, actor: Callable[..., Actor]
+    repo: Path, root: Actor, other: Actor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def typed(words: list[str], at: Path) -> tuple[int, str]:
+        monkeypatch.chdir(at)
+        capsys.readouterr()
+        status = cli.run([*words, "--json"])
+        return status, capsys.readouterr().out
+
     fresh = repo.parent / "fresh"
     git("init", "-q", str(fresh), at=repo)
     git("commit", "-q", "--allow-empty", "-m", "first", at=fresh)
@@ -190,9 +198,11 @@ def test_what_the_hint_of_a_refusal_names_can_be_called(
         ("work current-ref ack thr-zzzzzzzzzz.1", root.path, ["work current-ref"]),
         ("session heartbeat", repo, ["session open"]),
     ):
-        error = refused(run(*shlex.split(line), "--json", at=at))
+        status, told = typed(shlex.split(line), at)
+        error = json.loads(told)["error"]
+        assert status == EXIT_STATUS[error["code"]]
         named = called(error["hint"], known)
         assert [" ".join(words[:2]) for words in named] == leads, error
         for words in (one for one in named if one[:2] not in UNDONE):
-            done = run(*words, at=at)
-            assert done.returncode in (0, 5), f"{line}: {words}: {done.stdout}{done.stderr}"
+            status, told = typed(words, at)
+            assert status in (0, 5), f"{line}: {words}: {told}"
