@@ -1,7 +1,9 @@
 """Reads refs and moves sets of them: all locked, all compared, then moved in the order given; the gate before it."""
 
+import contextlib
 import fcntl
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -82,11 +84,18 @@ class Refs:
             ) from None
         return str(found.target) if found is not None else None
 
-    def under(self, start: str) -> dict[str, str]:
-        """The refs that begin so, and their commits."""
-        repo = self._objects.repo
-        names = [os.fsdecode(one) for one in repo.raw_listall_references()]
-        return {name: str(self.read(name)) for name in names if name.startswith(start)}
+    def under(self, folder: str, shape: re.Pattern[str]) -> dict[str, str]:
+        """The refs below `folder`, which ends with a slash, that have this shape, and their commits.
+
+        The user's refs cost nothing. Loose ones first: git packs a ref before it takes its file away.
+        """
+        top = self._common_dir
+        loose = [str(Path(place, name).relative_to(top)) for place, _, files in os.walk(top / folder) for name in files]
+        names = set(loose)
+        with contextlib.suppress(FileNotFoundError):
+            packed = (top / "packed-refs").read_bytes()
+            names |= {os.fsdecode(one) for one in re.findall(rb"^[0-9a-f]{40} (%b.+)$" % folder.encode(), packed, re.M)}
+        return {name: commit for name in sorted(names) if shape.fullmatch(name) and (commit := self.read(name))}
 
     def move(self, moves: Sequence[Move]) -> None:
         """Compare and move; raises `Contention`, with nothing moved, when one is locked or not at its old value."""
