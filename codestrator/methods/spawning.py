@@ -67,6 +67,7 @@ def anew(flow: Flow, thread_id: str) -> Order:
         agent_override=old.agent_override,
         launch_command=kept.launch_command,
         codex_command=kept.codex_command,
+        split_direction=kept.split_direction,
         ensure_tmux=old.tmux_session_name is not None,
         tmux_session_name=old.tmux_session_name,
         tmux_window_name=old.tmux_window_name or "children",
