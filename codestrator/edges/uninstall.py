@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from codestrator.edges import manifest
 from codestrator.edges.context import Context
 from codestrator.errors import External, WrongState
+from codestrator.text import counted
 
 if TYPE_CHECKING:
     from codestrator.world import LocalWorld
@@ -26,7 +27,7 @@ def check_quiet(context: Context) -> None:
     items = context.call("session.list", {"limit": 1000})["items"]
     if live := [one["session"]["id"] for one in items if one.get("liveness") == "live"]:
         raise WrongState(
-            f"{len(live)} sessions live, first '{live[0]}', expected none",
+            f"{counted(len(live), 'live session')}, first '{live[0]}', expected none",
             hint="Close them first: git codestrator session close; git codestrator status names them.",
             found=live,
             expected="no live session",
@@ -55,7 +56,7 @@ def plan(context: Context, *, purge: bool) -> dict[str, Any]:
         if refs:
             place = Path.cwd() / f"codestrator-{world.now().at:%Y%m%dT%H%M%SZ}.bundle"
             found["export"] = str(place)
-            touches.append(_touch(str(place), f"write {len(refs)} refs into it (git bundle)"))
+            touches.append(_touch(str(place), f"write {counted(len(refs), 'ref')} into it (git bundle)"))
         touches += [_touch(ref, f"delete, it was {commit}") for ref, commit in refs.items()]
         touches.append(_touch(f"{root}/", "delete, with signs of life, logs and caches"))
     return found | {"touches": touches}
@@ -74,7 +75,7 @@ def _stays(world: "LocalWorld", *, purge: bool) -> list[dict[str, str]]:
     """Worktrees and branches always, which hold work; the state unless it is purged."""
     found = []
     if not purge and (refs := _refs(world)):
-        found.append({"what": f"{len(refs)} refs of the state", "call": "git codestrator uninstall --purge"})
+        found.append({"what": f"{counted(len(refs), 'ref')} of the state", "call": "git codestrator uninstall --purge"})
     if remote := world.settings.remote:
         names = quote(f"{world.settings.ref_prefix}*")
         found.append({"what": f"what was shared with '{remote}'", "call": f"git ls-remote {quote(remote)} {names}"})
