@@ -120,7 +120,8 @@ def test_an_empty_list_says_so_on_a_screen_and_is_silent_in_a_pipe() -> None:
 def test_a_list_does_not_name_what_is_empty_beside_its_items() -> None:
     found = {"items": [], "count": 0, "waiters": [], "grants": {}, "next_cursor": "c1"}
     assert list(plain.render("lock.list", found)) == ["next_cursor: c1"]
-    assert shown("lock.list", found).split() == ["nothing", "next_cursor:", "c1"]
+    text = shown("lock.list", found)
+    assert "next_cursor" in text and "waiters" not in text and "grants" not in text
 
 
 def test_a_screen_cuts_commits_and_a_pipe_has_them_whole() -> None:
