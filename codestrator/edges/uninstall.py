@@ -12,7 +12,8 @@ from codestrator.edges.context import Context
 from codestrator.errors import External, WrongState
 
 if TYPE_CHECKING:
-    from codestrator.world import LocalWorld
+    from codestrator.edges.codex.placing import Removal
+    from codestrator.world import LocalWorld, WorkFiles
 
 OUR_REFS = ("refs/codestrator", "refs/codestrator-remote", "refs/notes/codestrator")
 EMPTIED = ("refs/codestrator", "refs/codestrator-remote", "refs/notes")  # git leaves them behind
@@ -46,6 +47,7 @@ def plan(context: Context, *, purge: bool) -> dict[str, Any]:
         if world.hooks.look(name, known.known(name)) in ("ours", "outdated", "wrapped"):
             kept = world.hooks.kept(name)
             touches.append(_touch(str(place), f"put back what was there from {kept.name}" if kept else "remove"))
+    touches += [_touch(str(files.top / one.path), one.does) for files, one in _placed(world, known) if not one.why]
     root = world.files.root
     ours = [one for one in (root / manifest.NAME, root / "config.before", root / "hooks") if one.exists()]
     touches += [_touch(str(one), "remove") for one in ours]
@@ -63,6 +65,22 @@ def plan(context: Context, *, purge: bool) -> dict[str, Any]:
 
 def _touch(what: str, does: str) -> dict[str, str]:
     return {"what": what, "does": does}
+
+
+def _placed(world: "LocalWorld", known: manifest.Manifest) -> "Iterator[tuple[WorkFiles, Removal]]":
+    """What `init --codex` placed in worktrees that are still there."""
+    from codestrator.edges.codex import placing
+
+    for name, placed in known.codex.items():
+        if files := world.files_of(name):
+            yield from ((files, one) for one in placing.removals(files, placed))
+
+
+def _take_placed_away(world: "LocalWorld", known: manifest.Manifest) -> list[str]:
+    from codestrator.edges.codex import placing
+
+    found = ((world.files_of(name), placed) for name, placed in known.codex.items())
+    return [why for files, placed in found if files for why in placing.take_away(files, placed)]
 
 
 def _refs(world: "LocalWorld") -> dict[str, str]:
@@ -118,6 +136,7 @@ def run(context: Context, *, purge: bool, export: str | None = None) -> dict[str
     if known.made_hooks_folder:
         with contextlib.suppress(OSError):  # somebody's file is in it, or it is gone
             world.hooks.folder.rmdir()
+    warnings += _take_placed_away(world, known)
     left = world.local_config.take_back(known.config, known.config_before, known.config_digest)
     warnings += [f"git config {key} was changed since it was set and is left alone" for key in left]
     world.local_config.forget()
