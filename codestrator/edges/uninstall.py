@@ -76,6 +76,21 @@ def _placed(world: "LocalWorld", known: manifest.Manifest) -> "Iterator[tuple[Wo
             yield from ((files, one) for one in placing.removals(files, placed))
 
 
+def _not_placed_here(world: "LocalWorld") -> Iterator[dict[str, str]]:
+    """What came for Codex with the repository's own commits."""
+    from codestrator.edges.codex import placing
+
+    if world.bare:
+        return
+    files = world.files_here()
+    whole, parts = placing.foreign(files, manifest.read(world).codex.get(files.name, manifest.Placed()))
+    if whole:
+        call = f"cd {quote(str(files.top))} && rm {' '.join(whole)}"
+        yield {"what": f"{len(whole)} files for Codex that another clone placed", "call": call}
+    for one in parts:
+        yield {"what": f"{one.adds} in {files.top / one.path}", "call": "take it out there by hand"}
+
+
 def _take_placed_away(world: "LocalWorld", known: manifest.Manifest) -> list[str]:
     from codestrator.edges.codex import placing
 
@@ -100,6 +115,7 @@ def _stays(world: "LocalWorld", *, purge: bool) -> list[dict[str, str]]:
     branches = world.git.run("for-each-ref", "--format=%(refname:short)", "refs/heads/task").splitlines()
     for branch in (one for one in branches if one.startswith("task/ses-")):
         found.append({"what": f"branch {branch}", "call": f"git branch -D {quote(branch)}"})
+    found += _not_placed_here(world)
     if world.hooks.elsewhere is not None:
         for place, line in world.hooks.lines():
             with contextlib.suppress(OSError):

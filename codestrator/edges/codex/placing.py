@@ -1,6 +1,7 @@
 """What `init --codex` places in a worktree and `uninstall` takes away: whole files, and parts of the user's files."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -136,6 +137,19 @@ def _without(one: Shared, words: str, part: str, made: bool) -> Removal | None:
     if made and one.is_blank(found):
         return Removal(one.path, "remove")
     return Removal(one.path, f"take out {one.adds}", found.encode())
+
+
+def foreign(files: "WorkFiles", known: Placed) -> tuple[list[str], list[Shared]]:
+    """What is there as we write it and yet was not placed by this clone: files, and files with a part of ours."""
+    whole, parts = [], []
+    with suppress(CodestratorError):  # a link that leads out: nothing of ours is behind it
+        whole = [
+            one for one, content in shipped.files().items() if one not in known.files and files.read(one) == content
+        ]
+        for one in (one for one in SHARED if one.path not in known.parts):
+            content = files.read(one.path)
+            parts += [one] if content is not None and one.look(one.read(content)).state == "ours" else []
+    return whole, parts
 
 
 def take_away(files: "WorkFiles", known: Placed) -> list[str]:
