@@ -31,6 +31,8 @@ class WorkFiles:
         """The content; None where there is nothing."""
         place = self._place(path)
         try:
+            if place.exists() and not place.is_file():  # a pipe would hold us up
+                raise self._refused(path, "is a folder" if place.is_dir() else "is no plain file", "a file or nothing")
             return place.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -48,15 +50,10 @@ class WorkFiles:
         return place
 
     def check(self, path: str) -> None:
-        """Refuse what could not be written, before anything is."""
+        """Refuse what was read and could not be written, before anything is."""
         place = self._place(path)
-        if place.is_dir():
-            raise self._refused(path, "is a folder", "a file or nothing")
-        if place.exists():
-            if not place.is_file():
-                raise self._refused(path, "is no plain file", "a file or nothing")
-            if not place.stat().st_mode & 0o222:
-                raise self._refused(path, "is read-only", "a file that may be written")
+        if place.exists() and not place.stat().st_mode & 0o222:
+            raise self._refused(path, "is read-only", "a file that may be written")
         folder = next(one for one in place.parents if one.exists())
         if not folder.is_dir():
             raise self._refused(path, f"is below the file '{folder.name}'", "folders above it")

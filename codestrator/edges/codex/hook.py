@@ -14,6 +14,7 @@ ENTRY: dict[str, Any] = {
     # Silent and never a failure: where the program is missing, where there is nothing to tell, where it is broken.
     "hooks": [{"type": "command", "command": f"git {CALLED} 2>/dev/null || true", "timeout": 10}],
 }
+MOST_OBJECTS = 5  # of what is put in: the file, its hooks, the entry, and what it calls
 _JSON = json.JSONDecoder()
 _BLANK = re.compile(r"[ \t\r\n]*")
 
@@ -114,11 +115,17 @@ def _cuts(words: str, part: str) -> Iterator[str]:
         return
     at = _value(words, _value(words, words.index("{"), "hooks"), EVENT)
     for _, begin, end in _items(words, at):
-        if _is_ours(_JSON.raw_decode(words, begin)[0]):
+        if _holds(part, _JSON.raw_decode(words, begin)[0]):
             after = re.match(r"[ \t\r\n]*,[ \t\r\n]*", words[end:])
             before = re.search(r"[ \t\r\n]*,[ \t\r\n]*\Z", words[:begin])
             yield words[:begin] + words[end + (after.end() if after else 0) :]
             yield (words[: before.start()] if before else words[:begin]) + words[end:]
+
+
+def _holds(part: str, entry: Any) -> bool:
+    """Whether an entry is the one that was put in, whatever its layout is now."""
+    begins = [found.start() for found in re.finditer(r"\{", part)]
+    return _is_ours(entry) and any(_JSON.raw_decode(part, begin)[0] == entry for begin in begins[:MOST_OBJECTS])
 
 
 def _is_blank(words: str) -> bool:

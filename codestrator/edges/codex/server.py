@@ -1,7 +1,7 @@
 """Our MCP server in `.codex/config.toml`: the table `mcp_servers.codestrator`."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from codestrator.edges.codex.shared import Look, Part, Shared, at_the_end, verbatim
@@ -64,22 +64,19 @@ def _add(words: str) -> Part:
 
 
 def _inline(words: str) -> Part:
+    """Where tomlkit would put it; its own words would also change the blanks of the user's."""
     import tomlkit
 
     document = tomlkit.parse(words.removeprefix("\ufeff"))
     server = tomlkit.inline_table()
     server.update(BLOCK)
+    new = f"{NAME} = {server.as_string()}"
+    pair = f", {new}" if document[TABLE] else new
     document[TABLE][NAME] = server
-    found = tomlkit.dumps(document)
-    at = next((at for at, (one, other) in enumerate(zip(words, found, strict=False)) if one != other), len(words))
-    added = found[at : len(found) - (len(words) - at)]
-    if words[:at] + added + words[at:] != found:
-        raise ValueError("the table cannot be extended")
-    return Part(at, added)
-
-
-def _cuts(words: str, part: str) -> Iterator[str]:
-    return verbatim(words, part)
+    bom = len(words) - len(words.removeprefix("\ufeff"))
+    found = words[:bom] + tomlkit.dumps(document)
+    at = next(at for at, (one, other) in enumerate(zip(words, found, strict=False)) if one != other)
+    return Part(at, pair)
 
 
 SERVER = Shared(
@@ -87,7 +84,7 @@ SERVER = Shared(
     adds=f"[{TABLE}.{NAME}]",
     look=_look,
     add=_add,
-    cuts=_cuts,
+    cuts=verbatim,
     rest=_rest,
     is_blank=lambda words: not words.strip(),
 )
