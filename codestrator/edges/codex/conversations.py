@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from codestrator import text
-from codestrator.errors import CodestratorError, NotFound
+from codestrator.errors import CodestratorError, InvalidParams, NotFound
 
 if TYPE_CHECKING:
     from codestrator.calls import Seat
@@ -84,5 +84,5 @@ def _of_conversation(context: "Context", given: str) -> dict[str, Any] | None:
         return None
     try:
         return context.call("work.brief", {"session_id": session.decode("ascii", "replace")})
-    except NotFound:  # the state was purged since
+    except (InvalidParams, NotFound):  # damaged, or the state is another one since
         return None
