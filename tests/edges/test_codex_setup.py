@@ -230,6 +230,9 @@ def test_codex_works_by_skill_is_compacted_and_goes_on_with_the_next_unchecked_s
     case = actor("operator")("task.get", task_id=story.kept["case"])["task"]
     assert (case["status"], [step["attempts"] for step in case["steps"]]) == ("landed", [1, 1])
     assert git("show", "main:cookie.txt", at=repo) == "renewed"
+    log = git("log", "--format=%s %(trailers:key=Actor,valueonly)", "refs/codestrator/state", at=repo)
+    # The reviewer has a server of its own, although its worktree has the root's in its configuration.
+    assert re.search(rf"^merge\.review\.verdict .*{story.kept['reviewer']}", log, re.MULTILINE)
     assert nothing_runs([story.kept["child"], story.kept["reviewer"]])
 
 

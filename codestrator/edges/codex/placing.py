@@ -94,8 +94,9 @@ def to_follow(files: "WorkFiles", planned: Plan) -> list[str]:
     tops = sorted({step.path.partition("/")[0] for step in planned.steps})
     return [
         f"commit it, so that other worktrees and clones have it: git -C {quote(str(files.top))} add {' '.join(tops)}",
-        "trust the folder: Codex asks when it is next started here; until then it reads nothing of .codex",
-        f"trust the hook `git {hook.CALLED}`: type /hooks in Codex; one that is not trusted silently does not run",
+        "trust the folder when Codex, started here, asks; until then it reads nothing of .codex",
+        f"trust the hook `git {hook.CALLED}` when Codex says 'Hooks need review', or with /hooks; until then it does "
+        "not run, and `codex exec` and editors say nothing of it",
     ]
 
 
