@@ -77,9 +77,11 @@ class WorkFiles:
     def write(self, path: str, content: bytes) -> None:
         """Replace it whole or not at all; its modes stay."""
         place = self._place(path)
-        aside = place.with_name(f".{place.name}.{os.getpid()}")
+        # Always the same name: what a killed process left there is replaced by the next, not kept beside it.
+        aside = place.with_name(f".{place.name}.codestrator")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
+            aside.unlink(missing_ok=True)
             with aside.open("xb") as file:
                 file.write(content)
                 if place.exists():

@@ -90,6 +90,14 @@ def test_in_a_session_worktree_a_new_conversation_is_told_of_that_session(root: 
     assert root.session in told(run, {"session_id": "new"}, at=root.path)
 
 
+def test_a_conversation_whose_session_is_closed_is_told_nothing(wire: Wire, run: Run) -> None:
+    ask(wire, "c-1", "workspace.init")
+    session = ask(wire, "c-1", "session.open", user_request="x")["session_context"]["session"]["id"]
+    assert session in told(run, {"session_id": "c-1"})
+    ask(wire, "c-1", "session.close")
+    assert told(run, {"session_id": "c-1"}) == ""
+
+
 def test_a_child_is_told_of_its_own_thread(root: Actor, run: Run) -> None:
     child, place = crew.lettered(root)
     said = told(run, {"session_id": "c-2"}, CODESTRATOR_THREAD_FILE=str(place), CODESTRATOR_RUNNER_MODE="child")

@@ -203,6 +203,7 @@ def out_of_it(repo: Path, path: str) -> None:
         (AGENTS, lambda repo: put(repo, AGENTS, "mine", 0o444)),
         (CONFIG, lambda repo: put(repo, CONFIG, "", 0o400)),
         (".agents", lambda repo: put(repo, ".agents", "mine")),
+        (".codex", lambda repo: (repo / ".codex").mkdir(mode=0o555)),
     ],
 )
 def test_what_leads_out_or_may_not_be_written_is_refused_and_nothing_is_touched(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from codestrator import text
 from codestrator.errors import CodestratorError, InvalidParams, NotFound
+from codestrator.records import SESSION_ENDED
 
 if TYPE_CHECKING:
     from codestrator.calls import Seat
@@ -61,6 +62,8 @@ def brief(context: "Context", given: str) -> str | None:
     found = _of_conversation(context, given) if not child else None
     found = found or context.call("work.brief")
     if "session" in found:
+        if found["session"]["status"] in SESSION_ENDED:
+            return None  # what comes next is the user's to say
         head = CHILD if child else AT_WORK.format(session=found["session"]["id"])
     elif "decisions" in found:
         head = LEFT_BEHIND

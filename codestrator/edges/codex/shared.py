@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 from codestrator.errors import WrongState
 
+FORMS = {"toml": "TOML", "json": "JSON", "md": "text in UTF-8"}
+
 
 class Look(NamedTuple):
     """`left`: there is something of that name that is not as we write it, and why it is left alone."""
@@ -42,7 +44,7 @@ class Shared(NamedTuple):
             self.look(words)
         except (ValueError, RecursionError) as error:
             raise WrongState(
-                f"'{self.path}' cannot be read: {_gist(error)}, expected {self.path.rpartition('.')[2].upper()}",
+                f"'{self.path}' cannot be read: {_gist(error)}, expected {FORMS[self.path.rpartition('.')[2]]}",
                 hint=f"Mend {self.path} by hand, or move it aside, then try again.",
                 found=_gist(error),
                 path=self.path,
