@@ -13,7 +13,8 @@ from codestrator.errors import External, WrongState
 from codestrator.text import counted
 
 if TYPE_CHECKING:
-    from codestrator.world import LocalWorld
+    from codestrator.edges.codex.placing import Removal
+    from codestrator.world import LocalWorld, WorkFiles
 
 OUR_REFS = ("refs/codestrator", "refs/codestrator-remote", "refs/notes/codestrator")
 EMPTIED = ("refs/codestrator", "refs/codestrator-remote", "refs/notes")  # git leaves them behind
@@ -47,6 +48,7 @@ def plan(context: Context, *, purge: bool) -> dict[str, Any]:
         if world.hooks.look(name, known.known(name)) in ("ours", "outdated", "wrapped"):
             kept = world.hooks.kept(name)
             touches.append(_touch(str(place), f"put back what was there from {kept.name}" if kept else "remove"))
+    touches += [_touch(str(files.top / one.path), one.does) for files, one in _placed(world, known) if not one.why]
     root = world.files.root
     ours = [one for one in (root / manifest.NAME, root / "config.before", root / "hooks") if one.exists()]
     touches += [_touch(str(one), "remove") for one in ours]
@@ -66,6 +68,37 @@ def _touch(what: str, does: str) -> dict[str, str]:
     return {"what": what, "does": does}
 
 
+def _placed(world: "LocalWorld", known: manifest.Manifest) -> "Iterator[tuple[WorkFiles, Removal]]":
+    """What `init --codex` placed in worktrees that are still there."""
+    from codestrator.edges.codex import placing
+
+    for name, placed in known.codex.items():
+        if files := world.files_of(name):
+            yield from ((files, one) for one in placing.removals(files, placed))
+
+
+def _not_placed_here(world: "LocalWorld") -> Iterator[dict[str, str]]:
+    """What came for Codex with the repository's own commits."""
+    from codestrator.edges.codex import placing
+
+    if world.bare:
+        return
+    files = world.files_here()
+    whole, parts = placing.foreign(files, manifest.read(world).codex.get(files.name, manifest.Placed()))
+    if whole:
+        call = f"cd {quote(str(files.top))} && rm {' '.join(whole)}"
+        yield {"what": f"{len(whole)} files for Codex that another clone placed", "call": call}
+    for one in parts:
+        yield {"what": f"{one.adds} in {files.top / one.path}", "call": "take it out there by hand"}
+
+
+def _take_placed_away(world: "LocalWorld", known: manifest.Manifest) -> list[str]:
+    from codestrator.edges.codex import placing
+
+    found = ((world.files_of(name), placed) for name, placed in known.codex.items())
+    return [why for files, placed in found if files for why in placing.take_away(files, placed)]
+
+
 def _refs(world: "LocalWorld") -> dict[str, str]:
     said = world.git.run("for-each-ref", "--format=%(refname) %(objectname)", *OUR_REFS)
     return dict((ref, commit) for ref, _, commit in (line.partition(" ") for line in said.splitlines()))
@@ -83,6 +116,7 @@ def _stays(world: "LocalWorld", *, purge: bool) -> list[dict[str, str]]:
     branches = world.git.run("for-each-ref", "--format=%(refname:short)", "refs/heads/task").splitlines()
     for branch in (one for one in branches if one.startswith("task/ses-")):
         found.append({"what": f"branch {branch}", "call": f"git branch -D {quote(branch)}"})
+    found += _not_placed_here(world)
     if world.hooks.elsewhere is not None:
         for place, line in world.hooks.lines():
             with contextlib.suppress(OSError):
@@ -119,6 +153,7 @@ def run(context: Context, *, purge: bool, export: str | None = None) -> dict[str
     if known.made_hooks_folder:
         with contextlib.suppress(OSError):  # somebody's file is in it, or it is gone
             world.hooks.folder.rmdir()
+    warnings += _take_placed_away(world, known)
     left = world.local_config.take_back(known.config, known.config_before, known.config_digest)
     warnings += [f"git config {key} was changed since it was set and is left alone" for key in left]
     world.local_config.forget()
