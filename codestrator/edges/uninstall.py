@@ -108,7 +108,8 @@ def _stays(world: "LocalWorld", *, purge: bool) -> list[dict[str, str]]:
     """Worktrees and branches always, which hold work; the state unless it is purged."""
     found = []
     if not purge and (refs := _refs(world)):
-        found.append({"what": f"{counted(len(refs), 'ref')} of the state, and {world.files.root}/", "call": "git codestrator uninstall --purge"})
+        kept = f"{counted(len(refs), 'ref')} of the state, and {world.files.root}/"
+        found.append({"what": kept, "call": "git codestrator uninstall --purge"})
     if remote := world.settings.remote:
         names = quote(f"{world.settings.ref_prefix}*")
         found.append({"what": f"what was shared with '{remote}'", "call": f"git ls-remote {quote(remote)} {names}"})
