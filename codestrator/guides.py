@@ -1,7 +1,7 @@
 """Finds and reads what tells an agent its trade: guides, and the role files of the Agents SDK.
 
-A guide is instruction, so it comes from this installation or from a file that the caller named inside the
-repository, never from state.
+A guide is instruction, so it comes from this installation, from the repository's own copy of that, or from a file that
+the caller named inside the repository, never from state.
 """
 
 import os
@@ -16,12 +16,14 @@ from codestrator import table, text
 from codestrator.errors import External, InvalidParams
 
 AGENTS = Path(__file__).parent / "agents"
+INSTALLED = ".codex/agents/codestrator"  # where `init --codex` puts copies, which a repository may change
 MOST_BYTES = 64 * 1024
 ROOT_GUIDE = "root-orchestrator.md"
 WORKER_GUIDE = "main-worker.md"
 GUIDES = (ROOT_GUIDE, WORKER_GUIDE, *(f"{role}.md" for role in table.ROLES if role != table.WORKER))
 NOTHING = ("", "~", "null")  # as YAML writes it
 AGAIN = "Install codestrator again, or name a guide of the repository with agent_guide_path."
+MEND = "Mend that file, or remove it: without it the shipped one is read."
 
 
 class RoleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,16 +37,17 @@ class RoleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class _Source(NamedTuple):
-    """A file that is read, and how to speak of it: by the parameter that named it, or as part of the installation."""
+    """A file that is read, and how to speak of it: by the parameter that named it, or with what mends it."""
 
     path: Path
     name: str
     field: str | None
+    mend: str = AGAIN
 
     def refuse(self, found: str, expected: str) -> NoReturn:
         message = f"'{self.name}' {found}, expected {expected}"
         if self.field is None:
-            raise External(message, hint=AGAIN, program="codestrator", file=str(self.path), found=found)
+            raise External(message, hint=self.mend, program="codestrator", file=str(self.path), found=found)
         hint = "Name a shipped guide or a text file inside the repository, or leave the parameter out."
         raise InvalidParams(message, hint=hint, field=self.field, found=found, expected=expected)
 
@@ -59,15 +62,16 @@ def guide_for(role: str) -> str:
 def read_guide(role: str, given: str | None, repo: Path, guide_root: str | None = None) -> str:
     """The guide's text: the role's own, or the one that `agent_guide_path` names, shipped or inside the repository.
 
+    The repository's copy of a shipped guide, where `init --codex` put one, is read instead of it, changed or not.
     `guide_root` (codestrator.guideRoot) is a further folder of the repository in which the name is looked for.
     """
-    source = _named(given, repo, guide_root) if given and given.strip() else _shipped(guide_for(role))
+    source = _named(given, repo, guide_root) if given and given.strip() else _own(guide_for(role), repo)
     words = text.clean(_decoded(source, _content(source)))
     return words or source.refuse("is empty", "a guide's text")
 
 
-def role_file(role: str) -> RoleFile:
-    """What is shipped for an agent of that role; a role of its own making counts as worker."""
+def role_file(role: str, repo: Path | None = None) -> RoleFile:
+    """What an agent of that role is made from, the repository's copy first; a role of its own making is a worker."""
     if role in table.ROOT_ROLES:
         raise InvalidParams(
             f"role '{role}' has no role file, expected the role of a child: {', '.join(table.ROLES)}",
@@ -76,7 +80,7 @@ def role_file(role: str) -> RoleFile:
             found=role,
         )
     known = role if role in table.ROLES else table.WORKER
-    source = _shipped(f"agents-sdk/{known}.yaml")
+    source = _own(role_file_of(known), repo)
     found = _parsed(source)
     if found.role != known:
         source.refuse(f"is for the role '{text.one_line(found.role)[:80]}'", f"'{known}'")
@@ -85,24 +89,38 @@ def role_file(role: str) -> RoleFile:
     return found
 
 
-def _shipped(name: str) -> _Source:
-    return _Source(AGENTS / name, name, None)
+def role_file_of(role: str) -> str:
+    """The name of the role file of one of the roles."""
+    return f"agents-sdk/{role}.yaml"
+
+
+def _own(name: str, repo: Path | None) -> _Source:
+    """The repository's copy of something shipped where it has one, else what is shipped."""
+    copied = f"{INSTALLED}/{name}"
+    if repo is None or not os.path.lexists(repo / copied):
+        return _Source(AGENTS / name, name, None)
+    return _inside(repo.resolve(), _Source(repo / copied, copied, None, MEND), "a guide or role file")
 
 
 def _named(given: str, repo: Path, guide_root: str | None) -> _Source:
     """The file that a caller named; a link that leads out of the repository is refused, as is what git keeps."""
     field = "agent_guide_path"
     if given.strip() in GUIDES:
-        return _shipped(given.strip())
+        return _own(given.strip(), repo)
     root = repo.resolve()
     name = text.repository_path(given, field, (str(repo), str(root)))
     if guide_root and not (root / name).exists() and (root / guide_root / name).exists():
         name = f"{guide_root.rstrip('/')}/{name}"
+    return _inside(root, _Source(root / name, name, field), f"a file of the repository or {', '.join(GUIDES)}")
+
+
+def _inside(root: Path, named: _Source, expected: str) -> _Source:
+    """The file itself, its links followed as long as they stay inside."""
     try:
-        path = (root / name).resolve(strict=True)
+        path = named.path.resolve(strict=True)
     except (OSError, RuntimeError):
-        _Source(root / name, name, field).refuse("is not there", f"a file of the repository or {', '.join(GUIDES)}")
-    source = _Source(path, name, field)
+        named.refuse("is not there", expected)
+    source = named._replace(path=path)
     inside = path.relative_to(root).parts if path.is_relative_to(root) else None
     if inside is None or ".git" in (part.lower() for part in inside):
         source.refuse("leads out of the repository's files", "a file inside the repository")

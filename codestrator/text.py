@@ -54,6 +54,11 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
+def counted(number: int, one: str, more: str = "") -> str:
+    """`1 file`, `2 files`; `more` is for words whose plural has not just an s."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
 def size(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 

@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -31,6 +31,7 @@ class ThreadFile(msgspec.Struct, frozen=True, kw_only=True):
     runner_kind: str
     interaction_mode: str = "view_only"
     tmux_tag: str = ""
+    split_direction: Literal["vertical", "horizontal"] = "vertical"
     launch_command: str | None = None
     codex_command: str = "codex"
     program: list[str] = []

@@ -1,4 +1,4 @@
-"""Draws README's picture of a report: `python -m tests.report_picture` writes fixtures/report.png.
+"""Draws README's pictures of a report: `python -m tests.report_picture` writes fixtures/report*.png.
 
 A day of a small shop is played by real calls with the clock put back; the page is the command's own.
 """
@@ -14,7 +14,8 @@ from tests.edges.pages import Browser, chromium
 from tests.methods.crew import make
 from tests.picture import FIXTURES
 
-WIDTH, HEIGHT = 1120, 1980
+DESK, PHONE, DARK = (1120, 1980), (390, 1500), (1120, 1500)
+IN_THE_DARK = "--blink-settings=preferredColorScheme=0"
 HOUR = 3600
 PASS = {"exit_status": 0, "duration_seconds": 2.5}
 
@@ -38,8 +39,10 @@ def draw() -> None:
         finally:
             for one in actors:
                 one.close()
-        picture = Browser(chromium(), Path(folder)).shot(place, WIDTH, HEIGHT)
-    (FIXTURES / "report.png").write_bytes(picture)
+        browser = Browser(chromium(), Path(folder))
+        (FIXTURES / "report.png").write_bytes(browser.shot(place, *DESK))
+        (FIXTURES / "report-phone.png").write_bytes(browser.shot(place, *PHONE))
+        (FIXTURES / "report-dark.png").write_bytes(browser.shot(place, *DARK, IN_THE_DARK))
 
 
 def _day(login: Actor, invoices: Actor, search: Actor, clock: SteeredClock) -> None:

@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "store": (*STORE_LEAVES, "store.*"),
     "world": (*LEAVES, "kinds", "store", "store.configuration", "store.moving", "world.*"),
     "methods": (*LEAVES, "calls", "guides", "scopes", "table", "threadfiles", *STORE_FACE, "methods.*"),
-    "edges": (*LEAVES, "calls", "seats", "table", "registry", "threadfiles", "world", "runner", "edges.*"),
+    "edges": (*LEAVES, "calls", "guides", "seats", "table", "registry", "threadfiles", "world", "runner", "edges.*"),
     "runner": (
         *LEAVES,
         "calls",
@@ -76,6 +76,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     # The demo is an agent's side of the story: a person who types git, and kills a process.
     "subprocess": ("world/*", "runner/*", "edges/demo.py", "edges/demo_worker.py"),
     "yaml": ("guides.py",),
+    "tomlkit": ("edges/codex/server.py",),
     "socket": (),
     "sqlite3": (),
     "pickle": (),

@@ -159,9 +159,16 @@ def following(context: Context) -> None:
     answer(context, context.method, found)
 
 
-@verb("brief", click.Option(["--tokens"], type=int, metavar="N", help="At most so many tokens (300 to 8000)."))
-def brief(context: Context, tokens: int | None) -> None:
+TOKENS = click.Option(["--tokens"], type=int, metavar="N", help="At most so many tokens (300 to 8000).")
+
+
+@verb("brief", TOKENS, click.Option(["--hook"], is_flag=True, hidden=True))
+def brief(context: Context, tokens: int | None, hook: bool) -> None:
     """Where was I: for a person or an agent, within a budget of tokens."""
+    if hook:
+        from codestrator.edges.codex import conversations
+
+        return conversations.tell(context, sys.stdin, _out)
     answer(context, "work.brief", context.call("work.brief", {"token_budget": tokens} if tokens is not None else {}))
 
 

@@ -14,7 +14,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "brief": ("--tokens 800",),
     "resume": ("", "ses-…"),
     "doctor": ("", "--fix --dry-run", "--checks clock"),
-    "init": ("--dry-run", "--remote origin"),
+    "init": ("--dry-run", "--codex", "--remote origin"),
     "uninstall": ("--dry-run",),
     "undo": ("--dry-run", "2 --yes"),
     "land": ("",),

@@ -8,7 +8,8 @@ from codestrator.edges.context import Context
 from codestrator.errors import InvalidParams
 
 if TYPE_CHECKING:
-    from codestrator.world import LocalWorld
+    from codestrator.edges.codex.placing import Plan
+    from codestrator.world import LocalWorld, WorkFiles
 
 PROGRAM = "git-codestrator"
 REMOTE, AUTHORITY = "codestrator.remote", "codestrator.authority"
@@ -24,6 +25,7 @@ class Wanted(NamedTuple):
     remote: str | None
     authority: str | None
     hooks: bool
+    codex: bool = False
 
 
 def plan(context: Context, wanted: Wanted) -> dict[str, Any]:
@@ -42,7 +44,24 @@ def plan(context: Context, wanted: Wanted) -> dict[str, Any]:
     found: dict[str, Any] = {"touches": touches + _files(world, wanted)}
     if wanted.hooks and world.hooks.way() == "by hand" and world.hooks.state() != "installed":
         found["by_hand"] = [{"file": str(place), "line": line} for place, line in world.hooks.lines()]
-    return found
+    return found | (_codex(world, found["touches"]) if wanted.codex else {})
+
+
+def _codex(world: "LocalWorld", touches: list[dict[str, str]]) -> dict[str, Any]:
+    """What is placed for Codex, added to what is touched; what is left alone, and what only a person can do."""
+    from codestrator.edges.codex import placing
+
+    files, planned = _planned(world)
+    touches += [_touch(str(files.top / step.path), step.does) for step in planned.steps]
+    followed = placing.to_follow(files, planned)
+    return {"warnings": planned.left} | ({"codex": followed} if followed else {})
+
+
+def _planned(world: "LocalWorld") -> "tuple[WorkFiles, Plan]":
+    from codestrator.edges.codex import placing
+
+    files = world.files_here()
+    return files, placing.plan(files, manifest.read(world).codex.get(files.name, manifest.Placed()))
 
 
 def _touch(what: str, does: str) -> dict[str, str]:
@@ -107,6 +126,12 @@ def init(context: Context, wanted: Wanted) -> dict[str, Any]:
         warnings += _place_hooks(world)
         if shutil.which(PROGRAM) is None:
             warnings.append(f"{PROGRAM} is not on PATH: until it is, hooks do nothing")
+    if wanted.codex:
+        from codestrator.edges.codex import placing
+
+        files, planned = _planned(world)
+        placing.place(world, files, planned)
+        warnings += planned.left
     shown = {name: found[name] for name in ("repo_path", "state_ref", "machine")}
     for key in (REMOTE, AUTHORITY):
         shown |= {key.partition(".")[2]: value} if (value := world.git.config(key)) else {}

@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 NAME = "install.json"
 
 
+class Placed(msgspec.Struct, kw_only=True):
+    """What `init --codex` placed in one worktree: whole files, folders that were not there, parts put into files.
+
+    `made` are the files with a part that were not there before.
+    """
+
+    files: dict[str, str] = {}
+    folders: list[str] = []
+    parts: dict[str, str] = {}
+    made: list[str] = []
+
+
 class Manifest(msgspec.Struct, kw_only=True):
     """Kept as `install.json` in the private folder; digests are SHA-256 of what was written."""
 
@@ -22,6 +34,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     config_digest: str = ""
     hooks: dict[str, str] = {}
     made_hooks_folder: bool = False
+    codex: dict[str, Placed] = {}  # by worktree: `.` is the main one, a linked one has git's name for it
 
     def known(self, name: str) -> tuple[str, ...]:
         """The digest that a hook's file had when it was placed."""

@@ -19,6 +19,7 @@ COLUMNS = {
     "journal.list": ("op", "at", "method", "actor"),
     "inbox.list": ("id", "status", "sender_thread_id", "receiver_thread_id", "text"),
     "inbox.pending": ("id", "sender_thread_id", "text"),
+    "worktree.list": ("worktree.id", "worktree.status", "path", "head", "dirty", "ahead", "behind"),
     "rescue.show": ("change", "path"),
     "sync.run": ("ref", "verdict", "detail"),
     "sync.status": ("ref", "ahead", "behind", "last_verdict"),
@@ -131,8 +132,12 @@ def render(method: str, result: Mapping[str, Any]) -> Iterator[str]:
         yield from outline(result)
         return
     yield from table(method, items)
-    rest = {name: value for name, value in result.items() if name not in ("items", "count")}
-    yield from outline(rest)
+    yield from outline(beside_items(result))
+
+
+def beside_items(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a list tells beside its items; what is empty tells nothing."""
+    return {name: value for name, value in result.items() if name not in ("items", "count") and value not in ([], {})}
 
 
 def _status(found: Mapping[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ The only module of the command line that imports rich, and only a terminal makes
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from string import hexdigits
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from codestrator.world import LocalWorld
 
 REDRAW_SECONDS = 5.0
+COMMIT, SHOWN_OF_COMMIT = 40, 12
 
 STYLES = {
     "done": "green",
@@ -63,7 +65,7 @@ def any_result(method: str, result: Mapping[str, Any]) -> RenderableType:
     items = result.get("items")
     if not isinstance(items, list) or not all(isinstance(one, Mapping) for one in items):
         return outline(result)
-    rest = {name: value for name, value in result.items() if name not in ("items", "count")}
+    rest = plain.beside_items(result)
     shown: list[RenderableType] = [table(method, items) if items else Text(plain.NOTHING, style="dim")]
     return Group(*shown, outline(rest)) if rest else shown[0]
 
@@ -93,8 +95,10 @@ def table(method: str, items: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def word(value: Any) -> Text:
-    """One cell; never read as markup, whatever it holds."""
+    """One cell; never read as markup, whatever it holds. A commit is cut to what people can take in at a glance."""
     text = plain.cell(value)
+    if len(text) == COMMIT and not set(text) - set(hexdigits):
+        text = text[:SHOWN_OF_COMMIT]
     return Text(text, style=STYLES.get(text, ""))
 
 

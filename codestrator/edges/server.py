@@ -29,7 +29,9 @@ from codestrator import __version__, ids, registry, table
 from codestrator.calls import Seat
 from codestrator.clock import rfc3339
 from codestrator.edges import context, descriptions
-from codestrator.errors import CodestratorError, Internal, InvalidParams
+from codestrator.edges.codex import conversations
+from codestrator.edges.unpacking import unpack
+from codestrator.errors import CodestratorError, Internal
 
 if TYPE_CHECKING:
     from mcp.shared._stream_protocols import ReadStream, WriteStream
@@ -85,7 +87,7 @@ async def _serve(desk: "Desk") -> None:
     async def call_tool(ctx: ServerRequestContext[Any], params: types.CallToolRequestParams) -> types.CallToolResult:
         if params.name not in TOOLS:
             raise MCPError(types.INVALID_PARAMS, f"unknown tool '{params.name[:80]}', expected {', '.join(TOOLS)}")
-        return await desk.answer(params.name, params.arguments or {})
+        return await desk.answer(params.name, params.arguments or {}, params.meta)
 
     server: Server[Any] = Server(
         "codestrator",
@@ -192,10 +194,12 @@ class Desk:
         self._pool = ThreadPoolExecutor(CALLS_AT_ONCE, "call")
         self._under_way: dict[Future[Any], threading.Event] = {}
 
-    async def answer(self, tool: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
+    async def answer(
+        self, tool: str, arguments: Mapping[str, Any], meta: Mapping[str, Any] | None = None
+    ) -> types.CallToolResult:
         """Run one call in a thread; when the client cancels it, the thread is told, and its result is dropped."""
         cancelled = threading.Event()
-        call = self._pool.submit(self.call, tool, arguments, cancelled)
+        call = self._pool.submit(self.call, tool, arguments, cancelled, meta)
         self._under_way[call] = cancelled
         call.add_done_callback(lambda done: self._under_way.pop(done, None))
         try:
@@ -204,12 +208,20 @@ class Desk:
             cancelled.set()
             raise
 
-    def call(self, tool: str, arguments: Mapping[str, Any], cancelled: threading.Event) -> types.CallToolResult:
-        """Run one call here; whatever it raises becomes a refusal."""
+    def call(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        cancelled: threading.Event,
+        meta: Mapping[str, Any] | None = None,
+    ) -> types.CallToolResult:
+        """Run one call here; whatever it raises becomes a refusal. `meta`: what the client says of itself."""
         method = tool
         try:
             method, given = unpack(tool, arguments)
-            return success(registry.call(self.world().for_call(cancelled), self.seat, method, given))
+            found = registry.call(self.world().for_call(cancelled), self.seat, method, given)
+            conversations.note(self.world(), self.seat, meta)
+            return success(found)
         except CodestratorError as error:
             return refusal(error)
         except Exception as error:
@@ -291,39 +303,6 @@ class Desk:
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._world:
             self._world.close()
-
-
-def unpack(tool: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The method and its parameters; refuses another shape than `{method, params}` and a method of another tool."""
-    for name in arguments:
-        if name not in ("method", "params"):
-            raise InvalidParams(
-                f"unknown argument '{name[:80]}' of {tool}, expected 'method' and 'params'",
-                hint=f"Put '{name[:80]}' inside params.",
-                field=name[:80],
-                expected=["method", "params"],
-            )
-    method, given = arguments.get("method"), arguments.get("params")
-    for field, value, right, expected in (
-        ("method", method, isinstance(method, str), "the name of a method"),
-        ("params", given, given is None or isinstance(given, dict), "an object"),
-    ):
-        if not right:
-            found = "nothing" if value is None else type(value).__name__
-            raise InvalidParams(
-                f"'{field}' of {tool} is {found}, expected {expected}", field=field, found=found, expected=expected
-            )
-    assert isinstance(method, str)
-    found_in = table.TOOL_OF[registry.find(method.strip()).name]
-    if tool not in (table.CATCH_ALL, found_in):
-        raise InvalidParams(
-            f"'{method.strip()}' is not a method of {tool}, expected {found_in}",
-            hint=f"Call the tool {found_in} with the same arguments.",
-            field="method",
-            found=tool,
-            expected=found_in,
-        )
-    return method.strip(), given or {}
 
 
 def success(found: Mapping[str, Any]) -> types.CallToolResult:

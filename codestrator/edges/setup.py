@@ -32,6 +32,7 @@ def commands(out: Out) -> dict[str, click.Command]:
             "init",
             _init,
             click.Option(DRY_RUN, is_flag=True, help="Only show what would be touched."),
+            click.Option(["--codex"], is_flag=True, help="Also set Codex up in this worktree."),
             click.Option(["--no-hooks"], is_flag=True, help="Leave git's hooks alone."),
             click.Option(["--remote"], metavar="NAME", type=values.Remote(), help="Share with it; it is tried first."),
             click.Option(["--authority"], type=click.Choice(("local", "remote")), help="Who grants leases."),
@@ -55,24 +56,32 @@ def commands(out: Out) -> dict[str, click.Command]:
 
 
 def _init(
-    context: Context, out: Out, *, dry_run: bool, no_hooks: bool, remote: str | None, authority: str | None
+    context: Context,
+    out: Out,
+    *,
+    dry_run: bool,
+    codex: bool,
+    no_hooks: bool,
+    remote: str | None,
+    authority: str | None,
 ) -> None:
     """Make this repository ready: state, settings, hooks; everything is shown before it is touched."""
     from codestrator.edges import install
 
     _check_seat(context, "init")
-    wanted = install.Wanted(remote, authority, not no_hooks)
+    wanted = install.Wanted(remote, authority, not no_hooks, codex)
     planned = install.plan(context, wanted)
     context.method = "init"
     _show(context, out, planned, "init would touch" if dry_run else "init touches")
     if not dry_run:
         planned |= install.init(context, wanted)
         context.method = "init"
-        _say(context, out, planned["warnings"])
+    _say(context, out, planned.get("warnings", []))
     if context.json:
         _answer(out, "init", planned)
     elif not dry_run:
         out(f"ready: state of {planned['machine']}, hooks {planned['hooks']}")
+        _say(context, out, [f"next: {one}" for one in planned.get("codex", ())])
 
 
 def _uninstall(context: Context, out: Out, *, dry_run: bool, force: bool, purge: bool) -> None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from codestrator.edges import manifest
 from codestrator.edges.context import Context
 from codestrator.errors import External, WrongState
+from codestrator.text import counted
 
 if TYPE_CHECKING:
-    from codestrator.world import LocalWorld
+    from codestrator.edges.codex.placing import Removal
+    from codestrator.world import LocalWorld, WorkFiles
 
 OUR_REFS = ("refs/codestrator", "refs/codestrator-remote", "refs/notes/codestrator")
 EMPTIED = ("refs/codestrator", "refs/codestrator-remote", "refs/notes")  # git leaves them behind
@@ -26,7 +28,7 @@ def check_quiet(context: Context) -> None:
     items = context.call("session.list", {"limit": 1000})["items"]
     if live := [one["session"]["id"] for one in items if one.get("liveness") == "live"]:
         raise WrongState(
-            f"{len(live)} sessions live, first '{live[0]}', expected none",
+            f"{counted(len(live), 'live session')}, first '{live[0]}', expected none",
             hint="Close them first: git codestrator session close; to see them: git codestrator status.",
             found=live,
             expected="no live session",
@@ -46,6 +48,7 @@ def plan(context: Context, *, purge: bool) -> dict[str, Any]:
         if world.hooks.look(name, known.known(name)) in ("ours", "outdated", "wrapped"):
             kept = world.hooks.kept(name)
             touches.append(_touch(str(place), f"put back what was there from {kept.name}" if kept else "remove"))
+    touches += [_touch(str(files.top / one.path), one.does) for files, one in _placed(world, known) if not one.why]
     root = world.files.root
     ours = [one for one in (root / manifest.NAME, root / "config.before", root / "hooks") if one.exists()]
     touches += [_touch(str(one), "remove") for one in ours]
@@ -55,7 +58,7 @@ def plan(context: Context, *, purge: bool) -> dict[str, Any]:
         if refs:
             place = Path.cwd() / f"codestrator-{world.now().at:%Y%m%dT%H%M%SZ}.bundle"
             found["export"] = str(place)
-            touches.append(_touch(str(place), f"write {len(refs)} refs into it (git bundle)"))
+            touches.append(_touch(str(place), f"write {counted(len(refs), 'ref')} into it (git bundle)"))
         touches += [_touch(ref, f"delete, it was {commit}") for ref, commit in refs.items()]
         touches.append(_touch(f"{root}/", "delete, with signs of life, logs and caches"))
     return found | {"touches": touches}
@@ -63,6 +66,37 @@ def plan(context: Context, *, purge: bool) -> dict[str, Any]:
 
 def _touch(what: str, does: str) -> dict[str, str]:
     return {"what": what, "does": does}
+
+
+def _placed(world: "LocalWorld", known: manifest.Manifest) -> "Iterator[tuple[WorkFiles, Removal]]":
+    """What `init --codex` placed in worktrees that are still there."""
+    from codestrator.edges.codex import placing
+
+    for name, placed in known.codex.items():
+        if files := world.files_of(name):
+            yield from ((files, one) for one in placing.removals(files, placed))
+
+
+def _not_placed_here(world: "LocalWorld") -> Iterator[dict[str, str]]:
+    """What came for Codex with the repository's own commits."""
+    from codestrator.edges.codex import placing
+
+    if world.bare:
+        return
+    files = world.files_here()
+    whole, parts = placing.foreign(files, manifest.read(world).codex.get(files.name, manifest.Placed()))
+    if whole:
+        call = f"cd {quote(str(files.top))} && rm {' '.join(whole)}"
+        yield {"what": f"{len(whole)} files for Codex that another clone placed", "call": call}
+    for one in parts:
+        yield {"what": f"{one.adds} in {files.top / one.path}", "call": "take it out there by hand"}
+
+
+def _take_placed_away(world: "LocalWorld", known: manifest.Manifest) -> list[str]:
+    from codestrator.edges.codex import placing
+
+    found = ((world.files_of(name), placed) for name, placed in known.codex.items())
+    return [why for files, placed in found if files for why in placing.take_away(files, placed)]
 
 
 def _refs(world: "LocalWorld") -> dict[str, str]:
@@ -74,7 +108,8 @@ def _stays(world: "LocalWorld", *, purge: bool) -> list[dict[str, str]]:
     """Worktrees and branches always, which hold work; the state unless it is purged."""
     found = []
     if not purge and (refs := _refs(world)):
-        found.append({"what": f"{len(refs)} refs of the state", "call": "git codestrator uninstall --purge"})
+        kept = f"{counted(len(refs), 'ref')} of the state, and {world.files.root}/"
+        found.append({"what": kept, "call": "git codestrator uninstall --purge"})
     if remote := world.settings.remote:
         names = quote(f"{world.settings.ref_prefix}*")
         found.append({"what": f"what was shared with '{remote}'", "call": f"git ls-remote {quote(remote)} {names}"})
@@ -82,6 +117,7 @@ def _stays(world: "LocalWorld", *, purge: bool) -> list[dict[str, str]]:
     branches = world.git.run("for-each-ref", "--format=%(refname:short)", "refs/heads/task").splitlines()
     for branch in (one for one in branches if one.startswith("task/ses-")):
         found.append({"what": f"branch {branch}", "call": f"git branch -D {quote(branch)}"})
+    found += _not_placed_here(world)
     if world.hooks.elsewhere is not None:
         for place, line in world.hooks.lines():
             with contextlib.suppress(OSError):
@@ -118,6 +154,7 @@ def run(context: Context, *, purge: bool, export: str | None = None) -> dict[str
     if known.made_hooks_folder:
         with contextlib.suppress(OSError):  # somebody's file is in it, or it is gone
             world.hooks.folder.rmdir()
+    warnings += _take_placed_away(world, known)
     left = world.local_config.take_back(known.config, known.config_before, known.config_digest)
     warnings += [f"git config {key} was changed since it was set and is left alone" for key in left]
     world.local_config.forget()

@@ -5,6 +5,7 @@ from typing import Any
 
 from codestrator.edges.context import Context
 from codestrator.errors import CodestratorError, Diverged, InvalidParams, NotFound, WrongState
+from codestrator.text import counted
 
 SHOWN = 50
 READY_SHOWN = 10
@@ -121,7 +122,7 @@ def check(found: Mapping[str, Any]) -> None:
     """Refuse if something needs a person, as `status --check` does."""
     if found["needs"]:
         raise Diverged(
-            f"{len(found['needs'])} things need a person, expected none: {found['needs'][0]['what']}",
+            f"{counted(len(found['needs']), 'thing')} for a person, expected none: {found['needs'][0]['what']}",
             hint=f"Run {found['needs'][0]['call']}.",
             documents=[one["what"] for one in found["needs"]],
         )

@@ -12,6 +12,7 @@ from codestrator.methods.tasks import Plan as Tasks
 from codestrator.params import LandId, Oid, Params, SessionId
 from codestrator.ports import Move
 from codestrator.records import CLOSED, Intent, Land, Lease, MergeRequest, Session, Task, Thread, Worktree
+from codestrator.text import counted
 
 
 class Landing(Params, frozen=True, kw_only=True):
@@ -118,7 +119,7 @@ def _check_source(flow: Flow, tx: Tx, item: Land) -> None:
             + (f"a {found} in progress" if found else f"{len(files)} uncommitted changes, first '{files[0]}'")
             + ", expected none",
             hint="Commit or finish it, have the new head reviewed, then call the same again.",
-            found=found or f"{len(files)} changes",
+            found=found or counted(len(files), "change"),
             expected="none",
             files=files[:20],
         )
@@ -133,7 +134,7 @@ def _cases(tx: Tx, item: Land) -> list[Any]:
 def _check_cases(tx: Tx, item: Land) -> None:
     if left := [row for row in _cases(tx, item) if row.status not in CLOSED]:
         raise WrongState(
-            f"{len(left)} cases of the feature are not closed, first '{left[0].id}', expected none",
+            f"the feature has {counted(len(left), 'case')} not closed, first '{left[0].id}', expected none",
             hint="Complete or cancel them first.",
             found=len(left),
             expected=0,
@@ -157,7 +158,7 @@ def _plan(flow: Flow, tx: Tx, item: Land, head: str, lease: Lease, message: str 
     commit, files = flow.world.branches.merge(old, head, message=text, sign=True)
     if files:
         raise Conflict(
-            f"'{branch}' does not merge into '{target}', {len(files)} files conflict, first '{files[0]}'",
+            f"'{branch}' conflicts with '{target}' in {counted(len(files), 'file')}, first '{files[0]}'",
             hint=f"Merge '{target}' into '{branch}', settle the conflicts there, and have the new head reviewed.",
             files=files,
         )

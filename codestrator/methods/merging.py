@@ -10,6 +10,7 @@ from codestrator.methods.worktrees import check_owner, live_threads
 from codestrator.params import Params, SessionId, WorktreeId
 from codestrator.ports import Move
 from codestrator.records import Intent, Thread, Worktree
+from codestrator.text import counted
 
 
 class Merge(Params, frozen=True, kw_only=True):
@@ -114,7 +115,7 @@ def _plan(flow: Flow, child: Side, parent: Side) -> Plan:
     commit, conflicts = flow.world.branches.merge(parent.head, child.head, message=message)
     if conflicts:
         raise Conflict(
-            f"'{child.branch}' does not merge into '{parent.branch}', {len(conflicts)} files conflict",
+            f"'{child.branch}' conflicts with '{parent.branch}' in {counted(len(conflicts), 'file')}",
             hint=f"Merge '{parent.branch}' into '{child.branch}', settle the conflicts there, then call again.",
             files=conflicts,
         )
@@ -126,7 +127,7 @@ def _check_parent(flow: Flow, plan: Plan) -> None:
     if files := [name for name in flow.world.worktrees.changes(plan.parent.folder, plan.files) if name in written]:
         raise _refuse(
             plan.parent.worktree,
-            f"has local changes on {len(files)} files that the merge writes, first '{files[0]}'",
+            f"has local changes on {counted(len(files), 'file')} that the merge writes, first '{files[0]}'",
             "none",
             files=files[:20],
         )

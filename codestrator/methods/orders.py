@@ -122,6 +122,7 @@ def write_file(flow: Flow, order: Order, thread: Thread, token: str) -> None:
         runner_kind=order.resolved,
         interaction_mode=order.want.interaction_mode,
         tmux_tag=children.tmux_tag(flow, order.session.id),
+        split_direction=order.want.split_direction,
         launch_command=order.want.launch_command,
         codex_command=order.want.codex_command,
         program=order.program,

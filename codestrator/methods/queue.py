@@ -21,6 +21,7 @@ from codestrator.records import (
     Thread,
     Worktree,
 )
+from codestrator.text import counted
 
 
 class Next(Params, frozen=True, kw_only=True):
@@ -150,7 +151,7 @@ def _reason(target: str, state: str, suspended: bool, files: Sequence[str]) -> s
     if state == "blocked":
         return "its review blocked it"
     if files:
-        return f"its branch conflicts with '{target}' in {len(files)} files, first '{files[0]}'"
+        return f"its branch conflicts with '{target}' in {counted(len(files), 'file')}, first '{files[0]}'"
     return ""
 
 

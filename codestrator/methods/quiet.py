@@ -18,8 +18,8 @@ def note(flow: Flow, remote: str, tracked: Mapping[str, str]) -> None:
     tips = [refs.read(ref) for ref in tracked]
     if len(tracked) < 3 or tips != [refs.read(place) for place in tracked.values()]:
         return
+    head = f"{remote}\n{' '.join(tip or NONE for tip in tips)}\n".encode()
+    if (flow.world.files.read(NAME) or b"").startswith(head):
+        return  # the branches stand in what these tips name
     targets = sorted(one.target_branch or "" for one in flow.read().found(Lease, domain="merge"))
-    lines = [remote, " ".join(tip or NONE for tip in tips), " ".join(targets)]
-    words = "".join(f"{line}\n" for line in lines).encode()
-    if words != flow.world.files.read(NAME):
-        flow.world.files.write(NAME, words)
+    flow.world.files.write(NAME, head + f"{' '.join(targets)}\n".encode())

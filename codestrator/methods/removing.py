@@ -12,6 +12,7 @@ from codestrator.methods import intents, places, rescue, who
 from codestrator.methods.worktrees import check_owner, live_threads
 from codestrator.params import Params, SessionId, WorktreeId
 from codestrator.records import Intent, Rescue, Session, Worktree
+from codestrator.text import counted
 
 MERGED = ("merged_to_parent", "landed")
 SHOWN = 20
@@ -61,7 +62,10 @@ def _rescued(flow: Flow, worktree: Worktree, found: Found, delete_branch: bool) 
     if snapshot.skipped:
         names = [one.path for one in snapshot.skipped]
         raise _refuse(
-            worktree, f"has {len(names)} files that a snapshot leaves out, first '{names[0]}'", "none", files=names
+            worktree,
+            f"has {counted(len(names), 'file')} that a snapshot leaves out, first '{names[0]}'",
+            "none",
+            files=names,
         )
     if new:
         flow.transact(lambda tx: rescue.keep(tx, snapshot), worktree.id)
@@ -124,7 +128,7 @@ def _merged(flow: Flow, tx: Tx, worktree: Worktree, head: str) -> str:
             return state if tip and head != worktree.base_commit else "abandoned"
     raise _refuse(
         worktree,
-        f"has {len(missing)} commits that are merged nowhere, first '{missing[0][:12]}'",
+        f"has {counted(len(missing), 'commit')} not merged anywhere, first '{missing[0][:12]}'",
         "merged commits only",
         hint="Call worktree.merge_to_parent first, or give rescue true.",
         commits=missing[:SHOWN],

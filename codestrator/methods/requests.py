@@ -10,6 +10,7 @@ from codestrator.methods import forecast, liveness, queue, reviewing, reviews, s
 from codestrator.methods.tasks import status_of
 from codestrator.params import Json, LandId, Line, Params, RequestId, SessionId, Summary, TaskId, Title, WorktreeId
 from codestrator.records import LAND_OPEN, REQUEST_OPEN, Land, Lease, MergeRequest, Session, Task, Thread, Worktree
+from codestrator.text import counted
 
 
 class Request(Params, frozen=True, kw_only=True):
@@ -181,7 +182,7 @@ def _check_merged(tx: Tx, worktree: Worktree) -> None:
     rows = tx.where(Worktree, owner_session_id=worktree.owner_session_id, kind="task_branch")
     if left := sorted(row.id for row in rows if row.status in ("planned", "active", "lost")):
         raise WrongState(
-            f"{len(left)} worktrees of the session are neither merged nor removed, first '{left[0]}', expected none",
+            f"{counted(len(left), 'worktree')} neither merged nor removed, first '{left[0]}', expected none",
             hint="Call worktree.merge_to_parent or worktree.remove for each.",
             found=len(left),
             expected=0,

@@ -20,6 +20,7 @@ from codestrator.records import (
     Thread,
     Worktree,
 )
+from codestrator.text import counted
 
 ROLE = table.REVIEWER
 READ_ONLY = {"sandbox": "read-only"}
@@ -85,7 +86,7 @@ def _to_review(flow: Flow, want: RequestAuto) -> tuple[Land, Worktree, str]:
         raise WrongState(
             f"'{worktree.id}' has {len(files)} uncommitted changes, first '{files[0]}', expected none",
             hint="Commit what is to be reviewed with work.checkpoint first.",
-            found=f"{len(files)} changes",
+            found=counted(len(files), "change"),
             expected="none",
             files=files[:20],
         )

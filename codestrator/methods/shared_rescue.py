@@ -24,9 +24,9 @@ class Shared(NamedTuple):
 
 def _missing(flow: Flow, there: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """Snapshots that are there and not here; and here and not there, with their commits."""
-    here = flow.store.refs.under("refs/codestrator/rescue/")
+    here = flow.store.refs.under("refs/codestrator/rescue/", _SNAPSHOT)
     new = sorted(ref for ref in there if ref not in here and _SNAPSHOT.fullmatch(ref))
-    return new, {ref: commit for ref, commit in here.items() if ref not in there and _SNAPSHOT.fullmatch(ref)}
+    return new, {ref: commit for ref, commit in here.items() if ref not in there}
 
 
 def planned(flow: Flow, there: Mapping[str, str], fetches: bool, pushes: bool) -> Shared:

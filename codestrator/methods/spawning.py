@@ -8,6 +8,7 @@ from codestrator.errors import Busy, Conflict, External, InvalidParams, Limit, U
 from codestrator.methods import children, intents, launching, orders, reconciling, who, worktrees
 from codestrator.methods.orders import Order, Spawn
 from codestrator.records import THREAD_ENDED, Intent, Session, Task, Thread, Worktree
+from codestrator.text import counted
 
 
 def spawn(flow: Flow, want: Spawn) -> dict[str, Any]:
@@ -67,6 +68,7 @@ def anew(flow: Flow, thread_id: str) -> Order:
         agent_override=old.agent_override,
         launch_command=kept.launch_command,
         codex_command=kept.codex_command,
+        split_direction=kept.split_direction,
         ensure_tmux=old.tmux_session_name is not None,
         tmux_session_name=old.tmux_session_name,
         tmux_window_name=old.tmux_window_name or "children",
@@ -184,7 +186,7 @@ def _check_limit(tx: Tx, session: Session, want: Spawn, replaces: Thread | None)
     used = len([one for one in alive if replaces is None or one != replaces.id])
     if used >= most:
         raise Limit(
-            f"session '{session.id}' has {used} live {'child' if used == 1 else 'children'}, limit is {most}",
+            f"session '{session.id}' has {counted(used, 'live child', 'live children')}, limit is {most}",
             hint="Wait for one with thread.child.wait_status, or stop one.",
             limit=most,
             used=used,

@@ -6,6 +6,7 @@ from typing import Any
 
 from codestrator.calls import Flow
 from codestrator.errors import Conflict, WrongState
+from codestrator.text import counted
 
 
 def folders_of(flow: Flow, target: str) -> list[Path]:
@@ -32,7 +33,7 @@ def check(flow: Flow, folders: Sequence[Path], target: str, written: Sequence[st
         if files:
             raise _refuse(
                 folder,
-                f"has local changes on {len(files)} files that landing on '{target}' writes, first '{files[0]}'",
+                f"has changes that landing on '{target}' writes: {counted(len(files), 'file')}, first '{files[0]}'",
                 "none",
                 files=files[:20],
             )

@@ -56,6 +56,7 @@ class AgentSettings(Struct, kw_only=True):
     mcp_command: list[str] = []
     override: dict[str, Any] = {}
     idle_seconds: float = 600
+    repo: Path | None = None  # which may have role files of its own
     log: Callable[[str], None] = lambda line: None
 
 

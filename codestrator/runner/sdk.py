@@ -104,7 +104,8 @@ class Life:
         self._settings = settings
         self._tell = tell
         self._environment = surroundings(settings.environment)
-        self._role = guides.role_file(self._environment.get("CODESTRATOR_THREAD_ROLE") or table.WORKER)
+        role = self._environment.get("CODESTRATOR_THREAD_ROLE") or table.WORKER
+        self._role = guides.role_file(role, settings.repo)
         self._model_calls = _model_calls(settings.override)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[Any] | None = None

@@ -59,6 +59,7 @@ def settings_for(file: ThreadFile, private: Path, guide: str) -> AgentSettings:
         mcp_command=server,
         override=override,
         idle_seconds=_number(override.get("idle_seconds"), IDLE_SECONDS),
+        repo=Path(file.repo),
         log=Logs(private, file.thread_id).wire,
     )
 

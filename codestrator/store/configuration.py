@@ -1,5 +1,6 @@
 """Reads git's configuration as libgit2 sees it, without a process."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,12 +27,14 @@ def open_repository(common_dir: Path) -> pygit2.Repository:
 
 
 def configuration(common_dir: Path) -> Callable[[str], str | None]:
-    """A function from key to value, None where there is none."""
+    """A function from key to value, None where there is none; libgit2 reads a file anew when it has changed."""
     config = open_repository(common_dir).config
+    one_at_a_time = threading.Lock()  # libgit2's objects are not for several threads at once
 
     def get(key: str) -> str | None:
         try:
-            value: str | None = config[key]
+            with one_at_a_time:
+                value: str | None = config[key]
         except KeyError:
             return None
         return "true" if value is None else value  # a key that stands alone is true

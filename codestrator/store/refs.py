@@ -1,11 +1,10 @@
-"""Reads refs and moves sets of them: all locked, all compared, then moved in the order given; the gate before it."""
+"""Reads refs and moves sets of them: all locked, all compared, then moved in the order given."""
 
-import fcntl
+import contextlib
 import os
-import threading
+import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -82,11 +81,18 @@ class Refs:
             ) from None
         return str(found.target) if found is not None else None
 
-    def under(self, start: str) -> dict[str, str]:
-        """The refs that begin so, and their commits."""
-        repo = self._objects.repo
-        names = [os.fsdecode(one) for one in repo.raw_listall_references()]
-        return {name: str(self.read(name)) for name in names if name.startswith(start)}
+    def under(self, folder: str, shape: re.Pattern[str]) -> dict[str, str]:
+        """The refs below `folder`, which ends with a slash, that have this shape, and their commits.
+
+        The user's refs cost nothing. Loose ones first: git packs a ref before it takes its file away.
+        """
+        top = self._common_dir
+        loose = [str(Path(place, name).relative_to(top)) for place, _, files in os.walk(top / folder) for name in files]
+        names = set(loose)
+        with contextlib.suppress(FileNotFoundError):
+            packed = (top / "packed-refs").read_bytes()
+            names |= {os.fsdecode(one) for one in re.findall(rb"^[0-9a-f]{40} (%b.+)$" % folder.encode(), packed, re.M)}
+        return {name: commit for name in sorted(names) if shape.fullmatch(name) and (commit := self.read(name))}
 
     def move(self, moves: Sequence[Move]) -> None:
         """Compare and move; raises `Contention`, with nothing moved, when one is locked or not at its old value."""
@@ -153,70 +159,3 @@ class Refs:
             return False
         aside.unlink(missing_ok=True)
         return True
-
-
-class Gate:
-    """A kernel lock that queues writers in front of the compare-and-swap; whoever waits too long goes on without."""
-
-    def __init__(self, path: Path, seconds: float) -> None:
-        self._path = path
-        self._seconds = seconds
-        self._local = threading.local()
-
-    @property
-    def held(self) -> bool:
-        """Whether this thread has it."""
-        return getattr(self._local, "held", False)
-
-    @contextmanager
-    def __call__(self) -> Iterator[bool]:
-        """Yield whether it was got in time; entering it again in the same thread is entering it once."""
-        if self.held:
-            yield True
-            return
-        handle = self._open()
-        try:
-            self._local.held = handle is not None and _lock(handle, self._seconds)
-            yield self._local.held
-        finally:
-            if handle is not None and self._local.held:
-                os.close(handle)
-            self._local.held = False
-
-    def _open(self) -> int | None:
-        """A handle of its own for each entry: the kernel then keeps threads apart as it does processes."""
-        try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return None  # read-only: what follows will say so
-
-
-def _lock(handle: int, seconds: float) -> bool:
-    """Wait in the kernel's own queue, in a thread, because flock knows no time limit."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        pass
-    except OSError:  # a file system without locks: the compare-and-swap alone must do
-        os.close(handle)
-        return False
-    given_up, got = threading.Event(), threading.Event()
-    turn = threading.Lock()
-
-    def wait() -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        with turn:
-            got.set()
-            if given_up.is_set():
-                os.close(handle)
-
-    threading.Thread(target=wait, name="codestrator-gate", daemon=True).start()
-    if got.wait(seconds):
-        return True
-    with turn:
-        given_up.set()
-        return got.is_set()

@@ -18,10 +18,11 @@ from codestrator.ports import Contention, Git, Move
 from codestrator.store.configuration import checked_out, open_repository
 from codestrator.store.documents import LOCKS, STATE, Layout, newer
 from codestrator.store.founding import make, rest
+from codestrator.store.gate import Gate
 from codestrator.store.journal import Operation, journal
 from codestrator.store.objects import Node, Objects, cannot_write
 from codestrator.store.picture import Picture
-from codestrator.store.refs import Gate, Refs
+from codestrator.store.refs import Refs
 from codestrator.store.rowcache import WORTH_WRITING, RowCache
 from codestrator.store.tips import Tip, Tips
 from codestrator.store.transaction import Stamp, Transaction, moves_of

@@ -17,10 +17,11 @@ from codestrator.clock import Clock, Moment
 from codestrator.errors import NotFound, Unsupported
 from codestrator.records import KINDS
 from codestrator.store import NoteBook, Store, configuration
-from codestrator.world import processes
+from codestrator.world import processes, workfiles
 from codestrator.world.files import PrivateFiles, failed
 from codestrator.world.live import LiveFolder
 from codestrator.world.settings import read_settings
+from codestrator.world.workfiles import WorkFiles as WorkFiles
 
 if TYPE_CHECKING:
     from codestrator.world.hooks import GitHooks
@@ -50,7 +51,8 @@ class LocalWorld:
         self.files: ports.Files = private
         self._live = LiveFolder(common_dir / "codestrator" / "live", clock)
         self.live: ports.Live = self._live
-        settings = read_settings(configuration(common_dir), private, forgiving=forgiving)
+        self._configuration = configuration(common_dir)
+        settings = read_settings(self._configuration, private, forgiving=forgiving)
         self.settings: ports.Settings = settings
         self._ref_prefix, self._scans = settings.ref_prefix, settings.scan_secrets
         self.store = Store(
@@ -63,7 +65,7 @@ class LocalWorld:
     def git(self) -> ports.Git:
         from codestrator.world.git import GitProgram
 
-        return GitProgram(self.repo, lambda key: configuration(self.common_dir)(key))
+        return GitProgram(self.repo, self._configuration)
 
     @cached_property
     def worktrees(self) -> ports.Worktrees:
@@ -100,6 +102,14 @@ class LocalWorld:
         from codestrator.world.localconfig import LocalConfig
 
         return LocalConfig(self.git, self.common_dir, self._private)
+
+    def files_here(self) -> WorkFiles:
+        """Those of the worktree that this folder is in; `Unsupported` in a bare repository."""
+        return workfiles.of_folder(self.common_dir, _discover(self.cwd)[1], self.repo, bare=self.bare)
+
+    def files_of(self, worktree: str) -> WorkFiles | None:
+        """Those of the worktree of that name; None if it is gone."""
+        return workfiles.of_name(self.common_dir, worktree, self.repo)
 
     @cached_property
     def probe(self) -> "Probe":

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.bench.fill import fill
 from tests.bench.measure import Row, at_most, count_at_most, repository
 from tests.bench.store import toucher
+from tests.http_host import HttpHost
 from tests.machines import Machine, clone, in_step, join
 
 ROUNDS = 7
@@ -36,7 +37,12 @@ def travel(folder: Path) -> list[Row]:
         _git(there, "config", name, value)
     other = Machine(there)
     other.sync()
-    rows = [_both_changed(one, other), _nothing_to_do(one), _push_of_the_user(one)]
+    rows = [_both_changed(one, other), _nothing_to_do(one, "a folder"), _push_of_the_user(one)]
+    host = HttpHost(folder / "served")
+    host.start()
+    _git(here, "remote", "set-url", "origin", host.url)
+    rows.append(_nothing_to_do(one, "http"))
+    host.stop()
     one.close()
     other.close()
     return rows
@@ -66,13 +72,13 @@ def _fetch_and_push(one: Machine, number: int) -> None:
     _git(one.folder, "push", "-q", "origin", f"refs/codestrator/state:refs/bench/{number}")
 
 
-def _nothing_to_do(one: Machine) -> Row:
+def _nothing_to_do(one: Machine, way: str) -> Row:
     one.sync()
     ours, beside = [], []
-    for _ in range(ROUNDS * 2):
+    for _ in range(ROUNDS * 4):
         ours.append(_timed(lambda: one.sync()))
         beside.append(_timed(lambda: _git(one.folder, "ls-remote", "origin")))
-    return at_most("sync, nothing to do / git ls-remote", min(ours), min(beside), 1.2)
+    return at_most(f"sync, nothing to do, over {way} / git ls-remote", min(ours), min(beside), 1.2)
 
 
 def _push_of_the_user(one: Machine) -> Row:

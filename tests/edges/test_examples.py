@@ -97,7 +97,13 @@ def test_the_help_of_every_command_shows_its_meaning_its_options_and_examples(
 
 
 def test_setting_up_and_looking_around(play: Stage, root: Actor, origin: Path) -> None:
-    for call in (play("workspace init"), play("init", 0), play("runtime bundle info"), play("uninstall")):
+    for call in (
+        play("workspace init"),
+        play("init", 0),
+        play("init", 1),
+        play("runtime bundle info"),
+        play("uninstall"),
+    ):
         assert call
     play.type("session open --intent new_work --user-request x")
     play("")
@@ -214,7 +220,7 @@ def test_sharing_and_moving(
     play: Stage, root: Actor, origin: Path, tmp_path: Path, actor: Callable[..., Actor], clock: SteeredClock
 ) -> None:
     play.place = Path(root.world.repo)
-    play("init", 1)
+    play("init", 2)
     play("sync run"), play("sync status"), play("sync"), play("mirror refresh"), play("mirror status")
     play.place = root.path
     play("handoff offer"), play("handoff")

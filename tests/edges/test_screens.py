@@ -115,3 +115,17 @@ def test_an_empty_list_says_so_on_a_screen_and_is_silent_in_a_pipe() -> None:
     empty: dict[str, Any] = {"items": [], "count": 0}
     assert "nothing" in shown("task.list", empty)
     assert list(plain.render("task.list", empty)) == []
+
+
+def test_a_list_does_not_name_what_is_empty_beside_its_items() -> None:
+    found = {"items": [], "count": 0, "waiters": [], "grants": {}, "next_cursor": "c1"}
+    assert list(plain.render("lock.list", found)) == ["next_cursor: c1"]
+    text = shown("lock.list", found)
+    assert "next_cursor" in text and "waiters" not in text and "grants" not in text
+
+
+def test_a_screen_cuts_commits_and_a_pipe_has_them_whole() -> None:
+    commit, other = "6e4a69377fe48fb26330eb7f3673f87db5d6d176", "g" * 40
+    items = [{"worktree": {"id": "wt-1"}, "path": other, "head": commit}]
+    assert f"{other}  {commit[:12]}\n" in shown("worktree.list", {"items": items})
+    assert f"wt-1\t{other}\t{commit}" in list(plain.render("worktree.list", {"items": items}))

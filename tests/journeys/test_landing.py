@@ -93,7 +93,7 @@ def test_four_sessions_land_through_review_by_codex(models: Models, repo: Path, 
 
     found = roots["cyd"]("merge.main.next")
     assert found["item"]["id"] == items["dan"]
-    assert [(one["land_id"], "conflicts with 'main' in 1 files, first 'shared.txt'" in one["reason"])
+    assert [(one["land_id"], "conflicts with 'main' in 1 file, first 'shared.txt'" in one["reason"])
             for one in found["waiting"]] == [(items["cyd"], True)]  # fmt: skip
     threads.append(reviewed(roots["dan"], "dan"))
     roots["dan"]("merge.main.land")

@@ -156,7 +156,7 @@ def an_earlier_commit_is_gone(ward: Ward) -> None:
     ward.remove(f"{STATE}~5")
 
 
-@damage("journal", "error", "1 objects of the journal are missing")
+@damage("journal", "error", "the journal lacks 1 object")
 def an_earlier_version_of_a_document_is_gone(ward: Ward) -> None:
     older = ward.git("log", "--format=%H", STATE, "--", path_of(ward.case)).split()
     ward.remove(f"{older[-1]}:{path_of(ward.case)}")
@@ -176,12 +176,12 @@ def a_text_holds_a_key(ward: Ward) -> None:
 # Notes.
 
 
-@damage("notes", "warning", "are not in the notes", repaired=True)
+@damage("notes", "warning", "the notes lack", repaired=True)
 def the_notes_are_gone(ward: Ward) -> None:
     ward.git("update-ref", "-d", NOTES)
 
 
-@damage("notes", "warning", "are not in the notes", repaired=True)
+@damage("notes", "warning", "the notes lack", repaired=True)
 def a_note_was_removed(ward: Ward) -> None:
     ward.git("notes", "--ref=codestrator", "remove", "HEAD")
 

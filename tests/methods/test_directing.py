@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from codestrator import ids, registry
+from codestrator import ids, registry, threadfiles
 from codestrator.errors import Conflict, External, Forbidden, InvalidParams, NotFound, WrongState
 from codestrator.records import Directive
 from tests.actors import Actor, SteeredClock, unchanged
@@ -162,6 +162,7 @@ KEPT = (
     "scope_task_ids", "runner_kind", "resolved_runner_kind", "interaction_mode", "worktree_id", "parent_thread_id",
     "tmux_session_name",
 )  # fmt: skip
+KEPT_IN_PRIVATE = ("launch_command", "codex_command", "prompt", "guide_path", "override", "split_direction")
 
 
 def test_a_new_start_keeps_every_setting_and_begins_with_assignment_and_directive(family: Family, repo: Path) -> None:
@@ -172,6 +173,7 @@ def test_a_new_start_keeps_every_setting_and_begins_with_assignment_and_directiv
         line, title="Cookie", objective="Rename it", role="gardener", scope_case_ids=[case],
         agent_guide_path="guide.md", agent_override={"model": "m"}, task_spec={"why": "so"},
         initial_prompt="Rename the cookie.", interaction_mode="interactive", tmux_session_name="mine",
+        split_direction="horizontal",
     )  # fmt: skip
     folder = family.folder(old)
     family.until((folder / "prompt").exists)
@@ -184,6 +186,9 @@ def test_a_new_start_keeps_every_setting_and_begins_with_assignment_and_directiv
     assert (found["result"], found["replaces_thread_id"]) == ("respawned_with_directive", old["thread"]["id"])
     assert (new["status"], new["replaces_thread_id"]) == ("running", old["thread"]["id"])
     assert {name: new.get(name) for name in KEPT} == {name: old["thread"].get(name) for name in KEPT}
+    private = [threadfiles.find(family.root.world.files, one["id"]) for one in (old["thread"], new)]
+    one, other = ({name: getattr(file, name) for name in KEPT_IN_PRIVATE} for file in private)
+    assert one == other and one["split_direction"] == "horizontal"
     assert (found["directive"]["state"], found["tmux"]["ready_check"]) == ("applied", "ready")
     before = family.root("thread.child.status", thread_id=old["thread"]["id"])
     assert (before["db_status"], before["process_alive"]) == ("stopped", False)

@@ -278,7 +278,7 @@ def test_one_that_conflicts_is_bypassed_and_may_land_when_settled(actor: Callabl
     commit(repo, "README.md", "meanwhile\n")
     found = one("merge.main.next")
     assert found["item"]["session_id"] == two.session
-    assert "conflicts with 'main' in 1 files, first 'README.md'" in found["waiting"][0]["reason"]
+    assert "conflicts with 'main' in 1 file, first 'README.md'" in found["waiting"][0]["reason"]
 
 
 @pytest.mark.parametrize(

@@ -332,3 +332,43 @@ def test_the_configured_folder_is_looked_in_for_a_guide_that_lies_nowhere_else(t
     assert guides.read_guide("tester", "tester.md", tmp_path, "team") == "Nearer."
     with pytest.raises(InvalidParams):
         guides.read_guide("tester", "../tester.md", tmp_path / "team", "..")
+
+
+# The repository's own copies, which `init --codex` places
+
+
+def copy(repo: Path, name: str, content: bytes) -> Path:
+    place = repo / guides.INSTALLED / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+    return place
+
+
+def test_the_repositorys_copy_of_a_guide_is_read_instead_of_the_shipped_one(tmp_path: Path) -> None:
+    copy(tmp_path, "main-worker.md", b"# Ours\n")
+    assert read_guide("worker", None, tmp_path) == read_guide("tester", "main-worker.md", tmp_path) == "# Ours"
+    assert read_guide("merge-reviewer", None, tmp_path).startswith("# Merge reviewer")
+
+
+def test_the_repositorys_copy_of_a_role_file_is_read_and_gives_no_more_than_the_role_has(tmp_path: Path) -> None:
+    copy(tmp_path, "agents-sdk/worker.yaml", WHOLE.replace("model: null", "model: m-5").encode())
+    assert (role_file("worker", tmp_path).model, role_file("worker").model) == ("m-5", None)
+    copy(tmp_path, "agents-sdk/worker.yaml", WHOLE.replace("task.get", "merge.main.land").encode())
+    with pytest.raises(External, match=r"'\.codex/agents/codestrator/agents-sdk/worker\.yaml' names the tool"):
+        role_file("worker", tmp_path)
+
+
+def test_a_copy_that_cannot_be_read_is_named_with_what_mends_it(tmp_path: Path) -> None:
+    place = copy(tmp_path / "repo", "main-worker.md", b"\xff")
+    with pytest.raises(External, match=r"'\.codex/agents/codestrator/main-worker\.md' is not UTF-8") as refused:
+        read_guide("worker", None, tmp_path / "repo")
+    assert refused.value.hint == guides.MEND
+    place.unlink()
+    (tmp_path / "secret.md").write_text("secret", encoding="utf-8")
+    place.symlink_to(tmp_path / "secret.md")
+    with pytest.raises(External, match="leads out of the repository"):
+        read_guide("worker", None, tmp_path / "repo")
+    place.unlink()
+    place.symlink_to("nowhere.md")
+    with pytest.raises(External, match="is not there"):
+        read_guide("worker", None, tmp_path / "repo")

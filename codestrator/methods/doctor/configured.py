@@ -6,6 +6,7 @@ import shlex
 from codestrator.errors import CodestratorError
 from codestrator.methods import authority as granting
 from codestrator.methods.doctor.look import Found, Look, error, ok, warning
+from codestrator.text import counted
 
 REMOTE_SECONDS = 10.0
 OURS = ("refs/codestrator/state", "refs/notes/codestrator")
@@ -25,7 +26,7 @@ def settings(look: Look) -> Found:
             undo = f"git config --{scope} --unset-all {shlex.quote(key)}"
             yield warning(f"git config '{key}' is unknown", "it has no effect", undo)
     if not look.settings.wrong and seen <= known.keys():
-        yield ok(f"{len(seen)} settings of ours in the configuration")
+        yield ok(f"{counted(len(seen), 'setting')} of ours in the configuration")
 
 
 def _keys(look: Look, pattern: str) -> list[tuple[str, str]]:
@@ -69,7 +70,7 @@ def remote(look: Look) -> Found:
         call = f"git ls-remote -- {shlex.quote(name)}"
         yield error(f"remote '{name}': {problem.message}", "nothing is shared; the local state is unchanged", call)
     else:
-        yield ok(f"remote '{name}' answers, with {len(there)} refs of ours")
+        yield ok(f"remote '{name}' answers, with {counted(len(there), 'ref')} of ours")
 
 
 def authority(look: Look) -> Found:

@@ -13,6 +13,7 @@ from codestrator.methods.recording import note_of
 from codestrator.records import KINDS, Checkpoint
 from codestrator.store.documents import Damage, canonical
 from codestrator.store.soundness import REFS
+from codestrator.text import counted
 
 NOTES = "refs/notes/codestrator"
 # What an undo may leave behind, or what is kept for as long as it is told: they may speak of what is gone.
@@ -96,12 +97,12 @@ def notes(look: Look) -> Found:
     if missing:
         yield mendable(
             "warning",
-            f"{len(missing)} checkpoints are not in the notes, first on '{missing[0][0][:12]}'",
+            f"the notes lack {counted(len(missing), 'checkpoint')}, first on '{missing[0][0][:12]}'",
             "git log --notes=codestrator does not show them; the state has them",
             lambda: _complete(look, missing),
         )
     elif not broken:
-        yield ok(f"notes on {len(found)} commits")
+        yield ok(f"notes on {counted(len(found), 'commit')}")
 
 
 def _is_line(line: bytes) -> bool:
@@ -141,7 +142,7 @@ def references(look: Look) -> Found:
     if found > look.named:
         yield more("warning", f"{found - look.named} more name what is not there", "references")
     if not found:
-        yield ok(f"{len(known)} documents name only what is there")
+        yield ok(f"{counted(len(known), 'document')}, naming only what is there")
 
 
 def _dangling(kind: str | None, raw: bytes, known: set[str]) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from codestrator.methods import placing, rescue
 from codestrator.methods.doctor.look import Found, Item, Look, error, mendable, ok, warning
 from codestrator.methods.places import path_of
 from codestrator.records import Rescue, Worktree
+from codestrator.text import counted
 
 RESCUED = "refs/codestrator/rescue/"
 KEPT = f"{RESCUED}doctor/"
@@ -42,7 +43,7 @@ def worktrees(look: Look) -> Found:
                 said, "nothing is done to it", f"git -C {shlex.quote(str(seen.path))} status --short --branch"
             )
     if not found:
-        yield ok(f"{len(ours)} places of worktrees, each as the state says")
+        yield ok(f"{counted(len(ours), 'worktree')} in place, as the state says")
 
 
 def _below_ours(look: Look, path: Path) -> bool:
@@ -110,11 +111,11 @@ def snapshots(look: Look) -> Found:
     yield from [one for one in found if one.repair is None][: look.named]
     total = sum(one.bytes for one in known.values())
     if len(known) > MANY_SNAPSHOTS:
-        said = f"{len(known)} snapshots with {total} bytes"
+        said = f"{counted(len(known), 'snapshot')} with {total} bytes"
         yield warning(said, "each fetch and push lists them all", "git codestrator rescue list")
     elif not found:
         backups = len({ref.split("/")[4] for ref in refs if ref.startswith(KEPT)})
-        yield ok(f"{len(known)} snapshots with {total} bytes, {backups} backups of doctor")
+        yield ok(f"{counted(len(known), 'snapshot')} with {total} bytes, {counted(backups, 'backup')} of doctor")
 
 
 LIST = ("for-each-ref", "--format=%(refname) %(objectname)", RESCUED)

@@ -6,6 +6,7 @@ from codestrator.calls import Tx
 from codestrator.methods import intents, leases, liveness, waiting
 from codestrator.methods.doctor.look import Found, Look, mendable, ok, warning
 from codestrator.records import Fence, Intent, Lease, Session, Task
+from codestrator.text import counted
 
 
 def lapsed(look: Look) -> Found:
@@ -28,7 +29,7 @@ def lapsed(look: Look) -> Found:
                 "git codestrator lock list",
             )
     if not over:
-        yield ok(f"{len(held)} leases held")
+        yield ok(f"{counted(len(held), 'lease')} held")
 
 
 def _given_up(tx: Tx, lease: Lease) -> bool:
@@ -123,7 +124,7 @@ def begun(look: Look) -> Found:
             yield warning(said, "this version does not know how to settle it", call or "git codestrator journal list")
     others = len([row for row in tx.where(Intent, state="planned") if row.machine != tx.machine])
     if not left:
-        yield ok(f"{len(planned)} acts at work here, {others} on other machines")
+        yield ok(f"{counted(len(planned), 'act')} at work here, {others} on other machines")
 
 
 def _settle(look: Look, intent_id: str, action: str) -> Callable[[], bool]:

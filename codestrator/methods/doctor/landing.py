@@ -4,6 +4,7 @@ from codestrator.clock import parse
 from codestrator.methods import queue
 from codestrator.methods.doctor.look import Found, Look, ok, warning
 from codestrator.records import LAND_OPEN, Land, MergeRequest
+from codestrator.text import counted
 
 OLD_SECONDS = 24 * 3600
 
@@ -23,7 +24,7 @@ def waiting(look: Look) -> Found:
                 f"git codestrator merge main status --request-id {head.id}",
             )
     if not old:
-        yield ok(f"{len(targets)} queues, none of them old")
+        yield ok(f"{counted(len(targets), 'queue')}, nothing old in them")
 
 
 def approvals(look: Look) -> Found:

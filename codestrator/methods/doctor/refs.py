@@ -7,6 +7,7 @@ from pathlib import Path
 from codestrator.errors import SchemaNewer
 from codestrator.methods.doctor.look import Found, Item, Look, error, mendable, ok, some, warning
 from codestrator.store.soundness import REFS
+from codestrator.text import counted
 
 YOUNG_SECONDS = 60  # a program of the user may take so long, before its lock file is worth a word
 AHEAD_SECONDS = 5
@@ -137,7 +138,9 @@ def journal(look: Look) -> Found:
     status, out, err = look.git(*words, seconds=120)
     missing = [line[1:] for line in out.splitlines() if line.startswith("?")]
     if missing or status:
-        found = f"{len(missing)} objects of the journal are missing: {some(missing)}" if missing else err.strip()[-200:]
+        found = (
+            f"the journal lacks {counted(len(missing), 'object')}: {some(missing)}" if missing else err.strip()[-200:]
+        )
         yield error(found, "earlier states cannot be shown, and git gc fails", "git fsck --full --no-dangling")
     else:
-        yield ok(f"{len(out.splitlines())} objects in the journal, none missing")
+        yield ok(f"{counted(len(out.splitlines()), 'object')} in the journal, none missing")
