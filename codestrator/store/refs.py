@@ -82,6 +82,17 @@ class Refs:
             ) from None
         return str(found.target) if found is not None else None
 
+    def glance(self, *refs: str) -> tuple[tuple[int, int, int] | None, ...]:
+        """What the files that refs lie in look like from outside: other where one moved, whether its own or packed."""
+        found: list[tuple[int, int, int] | None] = []
+        for name in (*refs, "packed-refs"):
+            try:
+                seen = os.stat(f"{self._common_dir}/{name}")  # noqa: PTH116  # strings: waiting comes here often
+                found.append((seen.st_mtime_ns, seen.st_ino, seen.st_size))
+            except OSError:
+                found.append(None)
+        return tuple(found)
+
     def under(self, start: str) -> dict[str, str]:
         """The refs that begin so, and their commits."""
         repo = self._objects.repo
