@@ -47,6 +47,7 @@ class LocalWorld:
         self.bare = bare
         self.clock = clock
         self.cancelled = threading.Event()
+        self.look_seconds = LOOK_SECONDS  # of waiting; who waits for a person's eyes may look less often
         self._private = private = PrivateFiles(common_dir / "codestrator")
         self.files: ports.Files = private
         self._live = LiveFolder(common_dir / "codestrator" / "live", clock)
@@ -158,7 +159,7 @@ class LocalWorld:
                     return True
                 seen, sure_until = glance, at + SURE_SECONDS
             left = end - time.monotonic()
-            if left <= 0 or self.cancelled.wait(min(LOOK_SECONDS, left)):
+            if left <= 0 or self.cancelled.wait(min(self.look_seconds, left)):
                 return False
 
     def waiting(self, seconds: float) -> Iterator[float]:
