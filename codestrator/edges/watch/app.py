@@ -17,11 +17,11 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from codestrator.edges.context import Context
-from codestrator.edges.watch import details
+from codestrator.edges.watch import details, frame, panels
 from codestrator.edges.watch.listing import Listing
 from codestrator.edges.watch.looking import Looker
-from codestrator.edges.watch.panels import PANELS, View, count, needed
-from codestrator.edges.watch.rows import Row, clock, text
+from codestrator.edges.watch.panels import PANELS, View
+from codestrator.edges.watch.rows import Row, text
 from codestrator.edges.watch.watcher import Looked, Watcher
 from codestrator.errors import CodestratorError
 
@@ -50,7 +50,6 @@ class Watch(App[int]):
     .-grid Listing, .-grid Listing.-top { border: round ansi_bright_black; }
     .-grid Listing:focus { border: round ansi_cyan; }
     #filter { height: 1; border: none; padding: 0 1; display: none; }
-    #filter.-open { display: block; }
     Reading { align: center middle; }
     #paper { border: round ansi_cyan; padding: 0 1; height: 1fr; scrollbar-size-vertical: 1; }
     #words { width: 1fr; }
@@ -60,7 +59,8 @@ class Watch(App[int]):
         Binding("tab", "turn(1)", "Next panel", show=False, priority=True),
         Binding("shift+tab", "turn(-1)", "Panel before", show=False, priority=True),
         *(Binding(str(number), f"panel({number})", "Panel", show=False) for number in range(1, len(PANELS) + 1)),
-        Binding("slash", "filter", "Filter", key_display="/"),
+        # Before what is typed next, which is meant for the filter already.
+        Binding("slash", "filter", "Filter", key_display="/", priority=True),
         Binding("a", "attach", "Attach"),
         Binding("r", "again", "Redraw"),
         Binding("z", "zoom", "Zoom"),
@@ -79,6 +79,7 @@ class Watch(App[int]):
         self.view = View()
         self.at = 0
         self.zoomed = False
+        self._drawn: dict[str, object] = {}  # what each panel was drawn from
         self._watcher = Watcher(looker, interval, lambda seen: self.post_message(Looked(seen)))
 
     def compose(self) -> ComposeResult:
@@ -117,7 +118,10 @@ class Watch(App[int]):
     @property
     def listing(self) -> Listing:
         """The panel that keys are for."""
-        return self.base.query_one(f"#{PANELS[self.at].name}", Listing)
+        return self._listing(PANELS[self.at])
+
+    def _listing(self, panel: panels.Panel) -> Listing:
+        return self.base.query_one(f"#{panel.name}", Listing)
 
     def _arrange(self) -> None:
         """All panels in a grid; where there is less room, the chosen one and as many of the next as fit below it."""
@@ -127,7 +131,7 @@ class Watch(App[int]):
         self.base.query_one("#tabs").display = not grid
         left = self.base.query_one("#panels").size.height or height - AROUND
         for at, panel in enumerate(PANELS):
-            listing = self.base.query_one(f"#{panel.name}", Listing)
+            listing = self._listing(panel)
             lines = len(listing.rows) + AROUND - (at == self.at)
             fits = at == self.at or (at > self.at and left >= min(lines, LEAST) and not self.zoomed and listing.rows)
             listing.display = grid or bool(fits)
@@ -145,11 +149,10 @@ class Watch(App[int]):
             now = number == self.at
             self.base.query_one(f"#tab-{panel.name}").set_class(now, "now")
         self._arrange()
-        self.listing.focus()
+        self.base.set_focus(self.listing)
 
     def action_turn(self, by: int) -> None:
-        if len(self.screen_stack) == 1:
-            self._choose(self.at + by)
+        self._choose(self.at + by)
 
     def action_panel(self, number: int) -> None:
         self._choose(number - 1)
@@ -172,13 +175,16 @@ class Watch(App[int]):
 
     def _draw(self) -> None:
         for number, panel in enumerate(PANELS, 1):
+            asked = (panels.inputs(panel, self.seen), self.view.query, frozenset(self.view.turned))
+            if self._drawn.get(panel.name) == asked:
+                continue
+            self._drawn[panel.name] = asked
             rows = panel.rows(self.seen, self.view)
-            listing = self.base.query_one(f"#{panel.name}", Listing)
-            listing.show(rows, self._note(panel.parts, bool(rows), panel.empty))
+            self._listing(panel).show(rows, self._note(panel.parts, bool(rows), panel.empty))
             title = Text(f"{number} {panel.title}")
             if rows:
-                title.append(f" {len(rows)}", style="dim")
-            listing.border_title = title.markup
+                title.append(f" {panels.total(panel, self.seen, self.view, rows)}", style="dim")
+            self._listing(panel).border_title = title.markup
             self.base.query_one(f"#tab-{panel.name}", Static).update(title)
         self._above_and_below()
         self._arrange()
@@ -190,14 +196,9 @@ class Watch(App[int]):
         return "" if rows else f"nothing has '{self.view.query}' in it" if self.view.query else empty
 
     def _above_and_below(self) -> None:
-        self.base.query_one("#top", Static).update(self._top())
-        needs, most = needed(self.seen), self.size.height // NEEDS
-        shown = [text(f"! {one}", "yellow") for one in needs[:most]]
-        if len(needs) > most > 0:
-            shown[-1] = text(f"! and {len(needs) - most + 1} more, see git codestrator status", "yellow")
-        for one in shown:
-            one.truncate(max(1, self.size.width), overflow="ellipsis")
-        self._say("#needs", Text("\n").join(shown))
+        width, height = self.size
+        self.base.query_one("#top", Static).update(frame.top(self.seen, self.view.query, width))
+        self._say("#needs", frame.needs(self.seen, height // NEEDS, width))
         self._say("#trouble", text(f"not read: {self.seen.error}" if self.seen.error else "", "bold red"))
 
     def _say(self, name: str, words: Text) -> None:
@@ -205,46 +206,31 @@ class Watch(App[int]):
         place.display = bool(words)
         place.update(words)
 
-    def _top(self) -> Text:
-        seen, plan = self.seen, self.seen.plan
-        sessions = seen.status.get("sessions", ())
-        live = sum(one.get("liveness") == "live" for one in sessions)
-        whole = [below for one, below in plan.below.items() if plan.rows[one].parent_id not in plan.rows]
-        done, total = sum(below[0] for below in whole), sum(below[1] for below in whole)
-        facts = [
-            count(len(sessions), "session") + f", {live} live" if sessions else "no session",
-            count(len(seen.children), "child", "children"),
-            f"{done}/{total} cases" if total else "",
-        ]
-        made = Text.assemble(
-            text(f" {seen.repository} ", "bold reverse"), "  ", " · ".join(one for one in facts if one)
-        )
-        if needs := len(seen.status.get("needs", ())):
-            made.append(f" · {needs} need you", style="bold yellow")
-        at = clock(seen.at)
-        made.truncate(max(1, self.size.width - len(at) - 1), overflow="ellipsis", pad=True)
-        return made.append(at, style="dim")
-
     # Filter
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys of priority are not for what is open over the panels, and a slash is for a filter that is being typed."""
+        free = len(self.screen_stack) < 2 and not isinstance(self.focused, Input)
+        return free or action not in ("filter", "turn")
 
     def action_filter(self) -> None:
         field = self.base.query_one("#filter", Input)
-        field.add_class("-open")
-        field.focus()
+        field.display = True
+        self.base.set_focus(field)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.view.query = event.value.strip().lower()
         self._draw()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        event.input.remove_class("-open")
-        self.listing.focus()
+        event.input.display = False
+        self.base.set_focus(self.listing)
 
     def action_unfilter(self) -> None:
         field = self.base.query_one("#filter", Input)
         field.value = ""
-        field.remove_class("-open")
-        self.listing.focus()
+        field.display = False
+        self.base.set_focus(self.listing)
 
     # What opens
 

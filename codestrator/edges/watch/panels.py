@@ -1,6 +1,6 @@
 """The six panels: what each shows of a look, as rows; the busiest and the newest first."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from codestrator.records import FINISHED
 
 MOST = 200  # parts of one task that are listed; a filter finds the others
 FOUND = 500  # tasks that a filter lists
+SHOWN = ("sessions", "cases", "queue")  # of the status; its locks run down, and are shown from their own list
 BUSY = ("in_progress", "in_review", "blocked")
 NOBODY = Text("")
 
@@ -167,20 +168,6 @@ def who(seen: Seen, session_id: str | None, thread_id: str | None = None) -> str
     return session_id or ""
 
 
-def needed(seen: Seen) -> list[str]:
-    """What needs a person, in a person's words instead of ids."""
-    names = {item["session"]["id"]: who(seen, item["session"]["id"]) for item in seen.status.get("sessions", ())}
-    names |= {item["thread"]["id"]: item["thread"]["title"] for item in seen.children}
-    names |= {one["id"]: one["title"] for one in seen.status.get("cases", ())}
-    found = []
-    for one in seen.status.get("needs", ()):
-        quoted = one["what"].split("'")[1] if one["what"].startswith("'") else ""
-        why = seen.blocked.get(quoted, "")
-        said = one["what"].replace(quoted, names.get(quoted, quoted), 1)
-        found.append(f"{said}: {why}" if why and why not in said else said)
-    return found
-
-
 def locks(seen: Seen, view: View) -> list[Row]:
     """Locks by path, then the branches that somebody may merge into, with those who wait for each."""
     found = []
@@ -286,7 +273,8 @@ PANELS = (
           Column("branch", 2, 18, 4)), agents, ("status", "children", "silent", "places"),
           "no session is open: git codestrator session open"),
     Panel("tasks", "Tasks", (Column("task", 4, 20), Column("progress"), Column("state", 0, 0, 2),
-          Column("by or why", 2, 10, 1)), tasks, ("plan", "blocked"), "nothing is planned: git codestrator task create"),
+          Column("by or why", 2, 10, 1)), tasks, ("plan", "blocked"),
+          "nothing is planned: git codestrator task create"),
     Panel("locks", "Locks", (Column("path", 3, 20), Column("state"), Column("whose", 2, 14), Column("time left")),
           locks, ("locks",), "no path is locked"),
     Panel("queue", "Queue", (Column("place"), Column("state"), Column("session", 2, 12), Column("into", 1, 6, 2),
@@ -296,3 +284,15 @@ PANELS = (
     Panel("journal", "Journal", (Column("at"), Column("operation"), Column("what", 3, 14, 1), Column("by", 1, 8, 2)),
           journal, ("journal",), "nothing happened yet"),
 )  # fmt: skip
+
+
+def inputs(panel: Panel, seen: Seen) -> list[object]:
+    """What the rows of a panel are made from, names of sessions and children too: while it stays, so do they."""
+    status = {name: seen.status[name] for name in SHOWN if name in seen.status}
+    own = [status if name == "status" else getattr(seen, name) for name in panel.parts]
+    return [*own, status, seen.children, {name: why for name, why in seen.errors.items() if name in panel.parts}]
+
+
+def total(panel: Panel, seen: Seen, view: View, rows: Sequence[Row]) -> int:
+    """How many there are, folded ones too."""
+    return len(seen.plan.rows) if panel.name == "tasks" and not view.query else len(rows)
