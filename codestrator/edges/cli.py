@@ -156,9 +156,9 @@ def status(context: Context, check: bool) -> None:
 
 @verb(
     "watch",
-    click.Option(["--interval"], type=click.FloatRange(0.5, 3600), default=5.0, help="Seconds between looks at least."),
+    click.Option(["--interval"], type=click.IntRange(1, 3600), default=5, help="Seconds between looks at least."),
 )
-def watch(context: Context, interval: float) -> None:
+def watch(context: Context, interval: int) -> None:
     """The status as it changes: a screen with panels; in a pipe, what `status` prints, at each change."""
     from codestrator.edges import watch
 

@@ -11,8 +11,8 @@ def run(context: Context, interval: float) -> int:
 
     On a terminal a screen, else what `status` prints, again whenever it would print something else.
     """
-    terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    if context.json or not terminal:
+    streams = (sys.stdin, sys.stdout, sys.stderr)  # a screen needs all: it is drawn on the last
+    if context.json or os.environ.get("TERM") == "dumb" or not all(one.isatty() for one in streams):
         from codestrator.edges.watch.lines import follow
 
         return follow(context, interval)

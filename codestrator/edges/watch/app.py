@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from codestrator.edges.context import Context
-from codestrator.edges.watch import details, frame, panels
+from codestrator.edges.watch import changes, details, frame, panels
 from codestrator.edges.watch.listing import Listing
 from codestrator.edges.watch.looking import Looker
 from codestrator.edges.watch.panels import PANELS, View
@@ -28,7 +29,7 @@ from codestrator.errors import CodestratorError
 WIDE, HIGH = 110, 34  # from this size on, all panels stand in a grid
 AROUND, LEAST = 2, 5  # lines of a panel that are no rows, and how many it is shown with at least
 NEEDS = 10  # a line of what needs a person for so many of the screen
-INTERRUPTED, TERMINATED = 130, 143
+HUNG_UP, INTERRUPTED, TERMINATED = 129, 130, 143
 
 
 class Watch(App[int]):
@@ -55,11 +56,14 @@ class Watch(App[int]):
     #words { width: 1fr; }
     Toast { width: auto; max-width: 100%; }
     """
+    # What is typed next is meant for the panel or the filter that some keys choose: these have priority.
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "turn(1)", "Next panel", show=False, priority=True),
         Binding("shift+tab", "turn(-1)", "Panel before", show=False, priority=True),
-        *(Binding(str(number), f"panel({number})", "Panel", show=False) for number in range(1, len(PANELS) + 1)),
-        # Before what is typed next, which is meant for the filter already.
+        *(
+            Binding(str(number), f"panel({number})", "Panel", show=False, priority=True)
+            for number in range(1, len(PANELS) + 1)
+        ),
         Binding("slash", "filter", "Filter", key_display="/", priority=True),
         Binding("a", "attach", "Attach"),
         Binding("r", "again", "Redraw"),
@@ -71,15 +75,16 @@ class Watch(App[int]):
         Binding("ctrl+z", "suspend_process", "Put aside", show=False),
     ]
 
-    def __init__(self, looker: Looker, interval: float) -> None:
-        super().__init__()
-        self.theme = "ansi-dark"  # the terminal's own colours, whatever they are
+    def __init__(self, looker: Looker, interval: float, terminal: int | None = None) -> None:
+        super().__init__(ansi_color=True)  # the terminal's own colours, whatever they are
+        self.theme = "ansi-dark"
         self.looker = looker
         self.seen = looker.seen
         self.view = View()
         self.at = 0
         self.zoomed = False
         self._drawn: dict[str, object] = {}  # what each panel was drawn from
+        self._terminal = terminal
         self._watcher = Watcher(looker, interval, lambda seen: self.post_message(Looked(seen)))
 
     def compose(self) -> ComposeResult:
@@ -97,7 +102,8 @@ class Watch(App[int]):
 
     def on_mount(self) -> None:
         with suppress(NotImplementedError, ValueError, RuntimeError):  # not in the main thread: then nobody signals
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, TERMINATED)
+            for sent, status in ((signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED)):
+                asyncio.get_running_loop().add_signal_handler(sent, self.exit, status)
         self._draw()
         self._choose(0)
         self._watcher.start()
@@ -170,10 +176,14 @@ class Watch(App[int]):
     # What is shown
 
     def on_looked(self, message: Looked) -> None:
+        if self._terminal is not None and changes.gone(self._terminal):
+            self.exit(HUNG_UP)
         self.seen = message.seen
         self._draw()
 
     def _draw(self) -> None:
+        if not self.base.query(Listing):
+            return  # the screen is being taken down
         for number, panel in enumerate(PANELS, 1):
             asked = (panels.inputs(panel, self.seen), self.view.query, frozenset(self.view.turned))
             if self._drawn.get(panel.name) == asked:
@@ -209,9 +219,9 @@ class Watch(App[int]):
     # Filter
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys of priority are not for what is open over the panels, and a slash is for a filter that is being typed."""
+        """Keys of priority are not for what is open over the panels, nor for a filter that is being typed."""
         free = len(self.screen_stack) < 2 and not isinstance(self.focused, Input)
-        return free or action not in ("filter", "turn")
+        return free or action not in ("filter", "panel", "turn")
 
     def action_filter(self) -> None:
         field = self.base.query_one("#filter", Input)
@@ -320,6 +330,6 @@ def screen(context: Context, interval: float) -> int:
         os.environ.pop("NO_COLOR", None)
     else:
         os.environ["NO_COLOR"] = "1"
-    app = Watch(looker, interval)
+    app = Watch(looker, interval, sys.stdin.fileno())
     app.run(mouse=True)
     return app.return_value if app.return_value is not None else app.return_code or 0

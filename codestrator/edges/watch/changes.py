@@ -1,5 +1,6 @@
 """When to look again: as soon as state or lock book moves, and after an interval for what only lives beside them."""
 
+import select
 from typing import TYPE_CHECKING
 
 from codestrator.errors import CodestratorError
@@ -25,3 +26,10 @@ def wait(world: "LocalWorld", seconds: float, before: Tips) -> bool:
     except CodestratorError:
         world.cancelled.wait(seconds)
         return False
+
+
+def gone(handle: int) -> bool:
+    """Whether nobody is at the other end of a pipe or a terminal any more."""
+    asked = select.poll()
+    asked.register(handle, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))

@@ -1,7 +1,6 @@
 """The status for pipes and simple terminals: printed again whenever it says something else."""
 
 import os
-import select
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from codestrator.edges.context import Context
 from codestrator.edges.watch import changes
 from codestrator.errors import CodestratorError
 
-LISTENS_SECONDS = 1.0  # so often it is asked whether anybody still reads
+LISTENS_SECONDS = 1.0  # so often it is asked whether anybody still reads: who has seen enough is not kept waiting
 RUNS_DOWN = ("seconds_left", "lease_until")  # that a minute has passed is no news
 METHOD = "status"
 
@@ -40,19 +39,12 @@ def _rest(context: Context, interval: float, before: changes.Tips) -> bool:
     """Wait for a change, or the interval; False once nobody reads any more."""
     left = interval
     while left > 0:
-        if not heard():
+        if changes.gone(sys.stdout.fileno()):
             return False
         if changes.wait(context.world, min(left, LISTENS_SECONDS), before):
             return True
         left -= LISTENS_SECONDS
-    return heard()
-
-
-def heard() -> bool:
-    """Whether standard output still has a reader; whoever has seen enough, as `head` has, is not kept waiting."""
-    asked = select.poll()
-    asked.register(sys.stdout.fileno(), 0)
-    return not any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
+    return not changes.gone(sys.stdout.fileno())
 
 
 def news(found: Any) -> Any:

@@ -95,7 +95,7 @@ class Listing(ScrollView, can_focus=True):
     def _strip(self, words: Text, width: int, *styles: Style) -> Strip:
         shown = Text(" ", end="").append_text(words)
         shown.truncate(width, overflow="ellipsis", pad=True)
-        segments = list(shown.render(self.app.console))
+        segments = [Segment(one.text, one.style or Style.null()) for one in shown.render(self.app.console)]
         for style in styles:
             segments = list(Segment.apply_style(segments, post_style=style))
         return Strip(segments, width)

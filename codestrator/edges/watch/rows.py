@@ -141,6 +141,5 @@ def line(row: Row, wide: Sequence[int]) -> Text:
         if width:
             shown = cell.copy()
             shown.truncate(width, overflow="ellipsis", pad=True)
-            made.append_text(shown).append(" " * GAP)
-    made.right_crop(GAP)
+            made.append(" " * GAP if made else "").append_text(shown)
     return made
