@@ -1,7 +1,7 @@
 """Draws README's pictures of `watch`: `python -m tests.watch_picture` writes fixtures/watch.svg and watch-large.svg.
 
 Three sessions of a small shop are played by real calls, two real children work in panes of a real tmux; the screen is
-the command's own, at 80x24 and at 160x50.
+the command's own, at 80x24 and at 150x44.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from tests.methods.crew import make
 from tests.methods.family import reports
 from tests.picture import FIXTURES
 
-SIZES = {"watch": (80, 24), "watch-large": (160, 50)}
+SIZES = {"watch": (80, 24), "watch-large": (150, 44)}
 HOUR = 3600
 PASS = {"exit_status": 0, "duration_seconds": 2.5, "command": "pytest -q"}
 

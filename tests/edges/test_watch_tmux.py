@@ -49,8 +49,9 @@ def test_somebody_watches_sessions_a_child_and_a_lock_come_and_go(family: Family
     assert len(pane.sees("1 Agents", "Fix the login timeout", "● live", "q Quit").splitlines()) == 24
     pane.press("3")
     pane.sees("no path is locked")
+    words = ["--session", root.session, "lock", "acquire", "--scope-type", "prefix", "--scope-path", "src/login"]
     other = subprocess.run(
-        [sys.executable, "-m", "codestrator", "--session", root.session, "lock", "acquire", "prefix", "src/login"],
+        [sys.executable, "-m", "codestrator", *words],
         cwd=root.world.repo, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert other.returncode == 0, other.stderr
@@ -69,7 +70,10 @@ def test_somebody_watches_sessions_a_child_and_a_lock_come_and_go(family: Family
 
     pane.press("/", "cookie")
     pane.sees("/cookie", "Refresh the cookie")
-    pane.press("Escape", "?")
+    pane.press("Escape")
+    pane.sees("1 Agents 2")
+    until(lambda: "/cookie" not in pane.screen())
+    pane.press("?")
     pane.sees("copy the command")
     pane.press("q")
     family.root("thread.child.stop", thread_id=child)

@@ -326,6 +326,8 @@ def screen(context: Context, interval: float) -> int:
     """The screen until somebody leaves it; the exit status."""
     looker = Looker(context)
     looker.first()
+    # What talks to tmux asks standard output for its encoding when it is loaded, which a running screen cannot tell.
+    context.world.tmux.session_alive("codestrator")
     if context.coloured():
         os.environ.pop("NO_COLOR", None)
     else:

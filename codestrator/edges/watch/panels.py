@@ -279,8 +279,8 @@ PANELS = (
           locks, ("locks",), "no path is locked"),
     Panel("queue", "Queue", (Column("place"), Column("state"), Column("session", 2, 12), Column("into", 1, 6, 2),
           Column("why it waits", 3, 16, 1)), queue, ("status",), "nobody waits to land"),
-    Panel("directives", "Directives", (Column("state"), Column("child", 1, 10), Column("text", 3, 16),
-          Column("mode", 0, 0, 2), Column("receipts", 2, 14, 1)), directives, ("directives",), "no child was directed"),
+    Panel("directives", "Directives", (Column("state"), Column("child", 2, 8), Column("text", 3, 14),
+          Column("mode", 0, 0, 2), Column("receipts", 3, 12, 1)), directives, ("directives",), "no child was directed"),
     Panel("journal", "Journal", (Column("at"), Column("operation"), Column("what", 3, 14, 1), Column("by", 1, 8, 2)),
           journal, ("journal",), "nothing happened yet"),
 )  # fmt: skip
