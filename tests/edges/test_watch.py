@@ -43,7 +43,7 @@ def test_a_large_screen_shows_all_panels_at_once(root: Actor, busy: dict[str, st
             *("Tax is added", "███", "1/3", "blocked", "up, or to even?", "waits for Tax is added"),
             *("src/shop/tax.py", "src/shop/pdf/", "✓ held", "min"),
             *("queued", "main", "is next, needs its review"),
-            *("Look at the newest first", "● delivered", "delivered 05-04"),
+            *("Look at the newest", "● delivered", "delivered 05-04"),
             *("merge.main.request", "thread.child.spawn", "directive/dir-"),
         ):
             assert words in seen, words
@@ -337,8 +337,7 @@ def test_no_key_changes_anything(root: Actor, busy: dict[str, str], repo: Path) 
         keys = [key for one in known if isinstance(one, Binding) for key in one.key.split(",")]
         for key in [*keys, "x", "d", "delete", "backspace", "space"]:
             if key not in ("q", "ctrl+c", "ctrl+z"):  # those that end it
-                await eyes.press(key)
-                await eyes.press("escape")
+                await eyes.press(key, "escape")
 
     with unchanged(root):
         watching(repo, does)

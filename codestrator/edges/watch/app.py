@@ -303,6 +303,7 @@ class Watch(App[int]):
         self.call_from_thread(self.notify, command, title="copied, if the terminal allows it", timeout=10, markup=False)
 
     def action_again(self) -> None:
+        self.clear_notifications()
         self._watcher.now()
         self.refresh(layout=True)
 

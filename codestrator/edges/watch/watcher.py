@@ -51,7 +51,7 @@ class Watcher:
                 return
             self._tell(seen)
             took = time.monotonic() - begun
-            self._stopped.wait(max(REST_SECONDS, SHARE * took))
+            self._asked.wait(max(REST_SECONDS, SHARE * took))
             changes.wait(self._world, self._interval, before)
             if not self._stopped.is_set():
                 self._asked.clear()
