@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -89,7 +89,7 @@ class Looker:
             return self.seen
 
     def _look(self, before: Seen) -> Seen:
-        seen = Seen(**(vars(before) | {"errors": {}}))
+        seen = replace(before, errors={})
         try:
             tx = self.context.tx()
         except CodestratorError as error:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from textual.message import Message
 
@@ -26,6 +27,7 @@ class Watcher:
 
     def __init__(self, looker: Looker, interval: float, tell: Callable[[Seen], object]) -> None:
         self._looker, self._interval, self._tell = looker, interval, tell
+        self._reported: dict[str, str] = {}  # what was said of each mistake of ours, which is reported once
         self._stopped, self._asked = threading.Event(), threading.Event()
         self._world = looker.context.world.for_call(self._asked)
         self._world.look_seconds = REST_SECONDS
@@ -59,7 +61,8 @@ class Watcher:
     def _look(self) -> Seen:
         try:
             return self._looker.look()
-        except Exception as error:  # a mistake of ours is told and reported, and the next look may be good
-            seen = self._looker.seen
-            seen.errors = {"watch": self._looker.context.unforeseen(error).message}
-            return seen
+        except Exception as error:  # a mistake of ours is told, and the next look may be good
+            about = f"{type(error).__name__}: {error}"
+            if about not in self._reported:
+                self._reported[about] = self._looker.context.unforeseen(error).message
+            return replace(self._looker.seen, errors={"watch": self._reported[about]})
