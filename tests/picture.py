@@ -1,7 +1,7 @@
 """Draws README's pictures from what terminals really showed.
 
 `python -m tests.picture` writes fixtures/demo.svg, the demo in a small sample repository, and fixtures/children.svg,
-the panes of two children at work. `python -m tests.report_picture` draws the third.
+the panes of two children at work. `python -m tests.report_picture` and `python -m tests.watch_picture` draw the others.
 """
 
 import io
@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from rich.columns import Columns
@@ -72,7 +73,7 @@ def _at_work(root: Actor) -> Console:
     first = children[0]["id"]
     root("thread.child.directive", thread_id=first, directive="RATE = 0.21", mode="queue", wait_seconds=20)
     panes = [_pane(one["title"], root("thread.child.status", thread_id=one["id"])["screen"]) for one in children]
-    overview = _pane("overview", _captured(root, "%0"))
+    overview = _pane("overview", _overview(root, "%0"))
     for one in children:
         root("thread.child.wait_status", thread_id=one["id"], target_statuses=["completed"])
     shown = console()
@@ -80,11 +81,19 @@ def _at_work(root: Actor) -> Console:
     return shown
 
 
-def _captured(root: Actor, pane: str) -> str:
+def _overview(root: Actor, pane: str) -> str:
+    """The screen of `watch` in the first window, made as wide as the picture."""
+    _tmux(root, "resize-window", "-t", pane, "-x", str(COLUMNS - 4), "-y", str(PANE_LINES))
+    end = time.monotonic() + 20
+    while "Quit" not in (shown := _tmux(root, "capture-pane", "-p", "-t", pane)) or "╭" in shown:
+        assert time.monotonic() < end, "the overview never showed itself"
+        root.world.wait_for_change(0.1)
+    return shown
+
+
+def _tmux(root: Actor, *words: str) -> str:
     socket = str(Path(root.world.repo).parent / "tmux")
-    return subprocess.run(
-        ["tmux", "-S", socket, "capture-pane", "-p", "-t", pane], check=True, capture_output=True, text=True
-    ).stdout
+    return subprocess.run(["tmux", "-S", socket, *words], check=True, capture_output=True, text=True).stdout
 
 
 def _pane(title: str, screen: str) -> Panel:

@@ -11,10 +11,10 @@ from tests.conftest import git
 from tests.test_layers import imports
 
 PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-HEAVY = {"pygit2", "msgspec", "rich", "mcp", "libtmux", "pydantic", "asyncio", "json", "secrets", "random"}
+HEAVY = {"pygit2", "msgspec", "rich", "textual", "mcp", "libtmux", "pydantic", "asyncio", "json", "secrets", "random"}
 # What a package is imported as, where that is not its name.
 IMPORTED_AS = {"pyyaml": {"yaml"}, "openai-agents": {"agents", "openai"}}
-NEVER_FOR_A_SCREEN = {"mcp", "rich", "libtmux", "pydantic", "asyncio"}
+NEVER_FOR_A_SCREEN = {"mcp", "rich", "textual", "libtmux", "pydantic", "asyncio"}
 
 
 def declared(requirements: list[str]) -> set[str]:
@@ -36,7 +36,12 @@ def imported(arguments: list[str], at: Path) -> set[str]:
         check=True,
         timeout=60,
     )
-    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return named(done.stderr)
+
+
+def named(stderr: str) -> set[str]:
+    """What `-X importtime` tells, as top-level names."""
+    lines = [line for line in stderr.splitlines() if line.startswith("import time:")]
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
 
@@ -67,6 +72,20 @@ def test_a_screen_for_a_pipe_does_without_server_terminal_and_tmux_libraries(ver
         subprocess.run([sys.executable, "-m", "codestrator", *words], cwd=repo, check=True, capture_output=True)
     worktree = Path(git("worktree", "list", "--porcelain", at=repo).splitlines()[-4].removeprefix("worktree "))
     found = imported([verb], worktree)
+    assert "pygit2" in found
+    assert found & NEVER_FOR_A_SCREEN == set()
+
+
+def test_watch_in_a_pipe_does_without_server_terminal_and_tmux_libraries(repo: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "codestrator", "workspace", "init"], cwd=repo, check=True, capture_output=True
+    )
+    command = [sys.executable, "-X", "importtime", "-m", "codestrator", "watch"]
+    with subprocess.Popen(command, cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout and watching.stderr
+        assert watching.stdout.readline() == "Sessions: nothing\n"
+        watching.stdout.close()  # which ends it
+        found = named(watching.stderr.read())
     assert "pygit2" in found
     assert found & NEVER_FOR_A_SCREEN == set()
 

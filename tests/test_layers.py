@@ -72,7 +72,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "agents": ("runner/sdk.py", "runner/bridge.py"),
     "mcp": ("edges/server.py", "edges/demo.py", "runner/bridge.py"),
     "click": ("edges/cli.py", "edges/derived.py", *SETS, *HELP),
-    "rich": ("edges/screens.py", "edges/demo.py", "edges/demo_children.py"),
+    "rich": ("edges/screens.py", "edges/demo.py", "edges/demo_children.py", "edges/watch/*"),
+    "textual": ("edges/watch/*",),
     # The demo is an agent's side of the story: a person who types git, and kills a process.
     "subprocess": ("world/*", "runner/*", "edges/demo.py", "edges/demo_worker.py"),
     "yaml": ("guides.py",),

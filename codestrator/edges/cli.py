@@ -128,26 +128,29 @@ def _let_go() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-@verb(
-    "status",
-    click.Option(["--check"], is_flag=True, help="Exit 6 if something needs a person."),
-    click.Option(["--follow"], is_flag=True, help="Stay, and draw it anew whenever something moves."),
-)
-def status(context: Context, check: bool, follow: bool) -> None:
+@verb("status", click.Option(["--check"], is_flag=True, help="Exit 6 if something needs a person."))
+def status(context: Context, check: bool) -> None:
     """One screen: who works where on what, what needs you, what to call next."""
     from codestrator.edges import verbs
 
-    if follow:
-        from codestrator.edges import screens
-
-        gc.enable()
-        screens.follow(lambda: verbs.status(context), context.world, coloured=context.coloured())
     found = verbs.status(context)
     if check and context.json:
         verbs.check(found)
     answer(context, "status", found)
     if check:
         verbs.check(found)
+
+
+@verb(
+    "watch",
+    click.Option(["--interval"], type=click.IntRange(1, 3600), default=5, help="Seconds between looks at least."),
+)
+def watch(context: Context, interval: int) -> None:
+    """The status as it changes: a screen with panels; in a pipe, what `status` prints, at each change."""
+    from codestrator.edges import watch
+
+    gc.enable()
+    raise click.exceptions.Exit(watch.run(context, interval))
 
 
 @verb("next")

@@ -3,21 +3,16 @@
 The only module of the command line that imports rich, and only a terminal makes it be imported.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from string import hexdigits
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from codestrator.edges import plain
 
-if TYPE_CHECKING:
-    from codestrator.world import LocalWorld
-
-REDRAW_SECONDS = 5.0
 COMMIT, SHOWN_OF_COMMIT = 40, 12
 
 STYLES = {
@@ -42,22 +37,6 @@ def show(method: str, result: Mapping[str, Any], *, coloured: bool, console: Con
     """Print a result of a method or a verb."""
     console = console or Console(no_color=not coloured, highlight=False, soft_wrap=False)
     console.print(status(result) if method == "status" else any_result(method, result))
-
-
-def follow(look: Callable[[], Mapping[str, Any]], world: "LocalWorld", *, coloured: bool) -> None:
-    """Draw the status anew whenever state or lock book moves, and now and then for what only lives beside them."""
-    console = Console(no_color=not coloured, highlight=False)
-    if not console.is_terminal or console.is_dumb_terminal:
-        while True:
-            before = world.store.tips()
-            console.print(status(look()))
-            while not world.wait_for_change(REDRAW_SECONDS, before):
-                pass
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            before = world.store.tips()
-            live.update(status(look()), refresh=True)
-            world.wait_for_change(REDRAW_SECONDS, before)
 
 
 def any_result(method: str, result: Mapping[str, Any]) -> RenderableType:

@@ -1,6 +1,6 @@
 """What the verbs of the command line put together from several methods; each returns what is shown, or its JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from codestrator.edges.context import Context
@@ -9,6 +9,7 @@ from codestrator.text import counted
 
 SHOWN = 50
 READY_SHOWN = 10
+PAGE = 1000
 
 
 def status(context: Context) -> dict[str, Any]:
@@ -16,16 +17,16 @@ def status(context: Context) -> dict[str, Any]:
     sessions = context.call("session.list", {"limit": SHOWN})["items"]
     cases = [_case(one) for state in ("in_progress", "blocked") for one in _cases(context, state)]
     locks = context.call("lock.list", {"limit": SHOWN})["items"]
-    children = _children(context)
+    at_work = [_child(one) for one in children(context)]
     queue = _queue(context)
-    needs = [*_suspended(sessions), *_blocked(cases), *_asking(children)]
+    needs = [*_suspended(sessions), *_blocked(cases), *_asking(at_work)]
     context.method = "status"
-    found = {"sessions": sessions, "children": children, "cases": cases, "queue": queue, "locks": locks, "needs": needs}
+    found = {"sessions": sessions, "children": at_work, "cases": cases, "queue": queue, "locks": locks, "needs": needs}
     return found | {"next": _calls(sessions, cases)}
 
 
-def _children(context: Context) -> list[dict[str, Any]]:
-    """The children at work, of all sessions, and those that failed with nobody in their place."""
+def children(context: Context) -> list[dict[str, Any]]:
+    """The children at work, of all sessions, and those that failed with nobody in their place, as they are listed."""
     from codestrator.records import SESSION_ENDED, THREAD_ENDED, Session, Thread
 
     tx = context.tx()
@@ -33,16 +34,26 @@ def _children(context: Context) -> list[dict[str, Any]]:
     rows = [row for row in tx.rows(Thread) if row.parent_thread_id and row.session_id not in gone]
     taken = {row.worktree_id for row in rows if row.status not in ("failed", "stopped", "cancelled")}
     wanted = {
-        row.id
+        row.id: row
         for row in rows
         if row.status not in THREAD_ENDED or (row.status == "failed" and row.worktree_id not in taken)
     }
     found = []
-    for session_id in dict.fromkeys(row.session_id for row in rows if row.id in wanted):
-        given = {"session_id": session_id, "include_root": False, "limit": SHOWN}
-        items = context.call("thread.child.list", given)["items"]
-        found += [_child(one) for one in items if one["thread"]["id"] in wanted]
-    return found
+    for session_id, status in dict.fromkeys((row.session_id, row.status) for row in wanted.values()):
+        given = {"session_id": session_id, "status": status, "include_root": False}
+        found += [one for one in everything(context, "thread.child.list", given) if one["thread"]["id"] in wanted]
+    return sorted(found, key=lambda one: (one["thread"]["session_id"], one["thread"]["created_at"]))
+
+
+def everything(context: Context, method: str, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The items of a list, page by page."""
+    cursor = None
+    while True:
+        page = context.call(method, {"limit": PAGE, "cursor": cursor, **given})
+        yield from page["items"]
+        cursor = page.get("next_cursor")
+        if cursor is None:
+            return
 
 
 def _queue(context: Context) -> list[dict[str, Any]]:

@@ -124,7 +124,7 @@ def _in_pane(flow: Flow, order: Order, thread: Thread, folder: Path, command: li
     want, session, tmux = order.want, order.session, flow.world.tmux
     tag = children.tmux_tag(flow, session.id)
     asked = want.tmux_session_name or session.tmux_session_name or "codestrator"
-    overview = flow.world.runners.command("status", "--follow")
+    overview = flow.world.runners.command("watch")
     name = tmux.ensure_session(asked, tag, folder=folder, overview=overview, env={})
     ended = [one for one in flow.read().found(Thread, session_id=session.id) if one.status in THREAD_ENDED]
     pane_id = tmux.open_pane(

@@ -20,7 +20,7 @@ class Gate:
 
     def __init__(self, path: Path, seconds: float) -> None:
         self._path = path
-        self._seconds = seconds
+        self.seconds = seconds
         self._line = Line(path.with_name("queue"), min(seconds, PATIENCE_SECONDS))
         self._local = threading.local()
 
@@ -37,7 +37,7 @@ class Gate:
             return
         place, handle = self._line.enter(), _opened(self._path)
         try:
-            self._local.held = handle is not None and _lock(handle, fcntl.LOCK_EX, self._seconds)
+            self._local.held = handle is not None and _lock(handle, fcntl.LOCK_EX, self.seconds)
             yield self._local.held
         finally:
             if handle is not None and self._local.held:

@@ -94,6 +94,17 @@ class Refs:
             names |= {os.fsdecode(one) for one in re.findall(rb"^[0-9a-f]{40} (%b.+)$" % folder.encode(), packed, re.M)}
         return {name: commit for name in sorted(names) if shape.fullmatch(name) and (commit := self.read(name))}
 
+    def glance(self, *refs: str) -> tuple[tuple[int, int, int] | None, ...]:
+        """What the files that refs lie in look like from outside: other where one moved, whether its own or packed."""
+        found: list[tuple[int, int, int] | None] = []
+        for name in (*refs, "packed-refs"):
+            try:
+                seen = os.stat(f"{self._common_dir}/{name}")  # noqa: PTH116  # strings: waiting comes here often
+                found.append((seen.st_mtime_ns, seen.st_ino, seen.st_size))
+            except OSError:
+                found.append(None)
+        return tuple(found)
+
     def move(self, moves: Sequence[Move]) -> None:
         """Compare and move; raises `Contention`, with nothing moved, when one is locked or not at its old value."""
         held: dict[str, Held] = {}

@@ -197,7 +197,7 @@ class Transaction:
             raise Busy(
                 "other writers kept the gate too long, expected to have it alone",
                 hint="Call the same again in a few seconds.",
-                waited_seconds=self._store.gate_seconds,
+                waited_seconds=self._store.gate_lock.seconds,
             )
 
     def as_of(self, commit: str) -> "Transaction":

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from codestrator.world.probe import Probe
 
 LOOK_SECONDS = 0.025
+SURE_SECONDS = 1.0  # so often refs are read although their files look untouched
 _SHA256 = re.compile(r"^\s*objectformat\s*=\s*\"?sha256", re.IGNORECASE | re.MULTILINE)
 _REFTABLE = re.compile(r"^\s*refstorage\s*=\s*\"?reftable", re.IGNORECASE | re.MULTILINE)
 _BARE = re.compile(r"^\s*bare\s*=\s*\"?(true|yes|on|1)\b", re.IGNORECASE | re.MULTILINE)
@@ -47,6 +48,7 @@ class LocalWorld:
         self.bare = bare
         self.clock = clock
         self.cancelled = threading.Event()
+        self.look_seconds = LOOK_SECONDS  # of waiting; who waits for a person's eyes may look less often
         self._private = private = PrivateFiles(common_dir / "codestrator")
         self.files: ports.Files = private
         self._live = LiveFolder(common_dir / "codestrator" / "live", clock)
@@ -159,11 +161,16 @@ class LocalWorld:
 
     def _rest(self, before: tuple[str | None, str | None], seconds: float) -> bool:
         end = time.monotonic() + seconds
-        while self.store.tips() == before:
+        seen, sure_until = None, 0.0
+        while True:
+            glance, at = self.store.glance(), time.monotonic()
+            if glance != seen or at >= sure_until:
+                if self.store.tips() != before:
+                    return True
+                seen, sure_until = glance, at + SURE_SECONDS
             left = end - time.monotonic()
-            if left <= 0 or self.cancelled.wait(min(LOOK_SECONDS, left)):
+            if left <= 0 or self.cancelled.wait(min(self.look_seconds, left)):
                 return False
-        return True
 
     def waiting(self, seconds: float) -> Iterator[float]:
         """The seconds left, again after each change of state, and at least once a second.

@@ -1,10 +1,6 @@
 """The verbs: status, next, brief, resume and undo, as a person and a script use them."""
 
 import json
-import os
-import select
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -103,31 +99,6 @@ def test_on_a_terminal_undo_asks_and_no_means_no(root: Actor, operator: Actor) -
     assert on_a_terminal(["undo"], root.path, typed=b"y\n")[0] == 0
     with pytest.raises(NotFound):
         operator("task.get", task_id=task)
-
-
-@pytest.mark.parametrize("kind", ["xterm", "dumb"])
-def test_a_followed_status_is_drawn_anew_when_the_state_moves(root: Actor, kind: str) -> None:
-    master, terminal = os.openpty()
-    command = [sys.executable, "-m", "codestrator", "--repo", str(root.world.repo), "status", "--follow"]
-    seen = ""
-
-    def until(words: str) -> None:
-        nonlocal seen
-        while words not in seen:
-            assert select.select([master], [], [], 60)[0], f"'{words}' is not in: {seen}"
-            seen += os.read(master, 65536).decode("utf-8", "replace")
-
-    env = os.environ | {"TERM": kind, "COLUMNS": "140"}
-    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=env) as process:
-        try:
-            until("Fix the login")
-            assert "src/login.py" not in seen
-            root("lock.acquire", scope_type="file", scope_path="src/login.py")
-            until("src/login.py")
-        finally:
-            process.kill()
-    os.close(terminal)
-    os.close(master)
 
 
 def test_a_child_that_failed_needs_a_person_until_another_is_in_its_place(

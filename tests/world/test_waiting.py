@@ -1,5 +1,6 @@
 """Waiting ends with the first change, with its time, or when the call is cancelled; never later."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 from codestrator.ids import mint
 from codestrator.records import Message
 from codestrator.store import Stamp
+from codestrator.store.documents import STATE
 from codestrator.world import LocalWorld, open_world
 
 
@@ -98,6 +100,26 @@ def test_a_change_during_a_look_is_not_slept_over(world: LocalWorld, writer: Loc
     start = time.monotonic()
     next(looks)
     assert time.monotonic() - start < 0.9  # the rest between two looks is up to a second
+
+
+def test_a_move_that_leaves_the_ref_s_file_looking_untouched_is_noticed_all_the_same(
+    world: LocalWorld, writer: LocalWorld
+) -> None:
+    """As on a disk that keeps times in whole seconds: two moves later the file is the one it was."""
+    before, place = world.store.tips(), world.common_dir / STATE
+    old = place.stat()
+
+    def unseen() -> None:
+        change(writer)
+        change(writer)
+        os.utime(place, ns=(old.st_atime_ns, old.st_mtime_ns))
+        assert (place.stat().st_ino, place.stat().st_size) == (old.st_ino, old.st_size)
+
+    later, start = threading.Timer(0.2, unseen), time.monotonic()
+    later.start()
+    assert world.wait_for_change(30, before)
+    assert time.monotonic() - start < 10
+    later.join()
 
 
 def test_calls_of_one_process_share_locks_and_store(world: LocalWorld) -> None:

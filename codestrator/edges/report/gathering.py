@@ -1,6 +1,6 @@
 """What the page is made of, read at once: from one picture of the state, or, while others write, nearly one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 D = TypeVar("D", bound=Document)
 TRIES = 3  # so often it is read again because somebody wrote meanwhile
-PAGE = 1000
 SESSIONS, CHILDREN, TASKS, CASES, LANDS, NODES, LEASES, LOCKS, OPERATIONS = 40, 80, 600, 150, 60, 300, 200, 200, 40
 RANKS = ("in_progress", "in_review", "blocked", "todo", "done", "landed", "cancelled")
 LEVELS = ("epic", "feature", "test_group", "case")
@@ -88,7 +87,7 @@ def gathered(context: Context) -> Found:
 
 
 def _read(context: Context, tx: "Tx") -> Found:
-    locks = context.call("lock.list", {"domain": "all", "limit": PAGE})
+    locks = context.call("lock.list", {"domain": "all", "limit": verbs.PAGE})
     held = [one for one in locks["items"] if one["domain"] in ("paths", "merge")]
     lands = _ended_lands(tx)
     sessions = first(sorted(tx.all(Session), key=_born, reverse=True), SESSIONS)
@@ -140,7 +139,7 @@ def _born(document: Any) -> tuple[str, str]:
     return document.created_at, document.id
 
 
-def _rank(status: str) -> int:
+def rank(status: str) -> int:
     return RANKS.index(status) if status in RANKS else len(RANKS)
 
 
@@ -149,7 +148,7 @@ def _children(tx: "Tx", sessions: Iterable[Session]) -> Some[Thread]:
     shown = {one.id for one in sessions}
     rows = [row for row in tx.rows(Thread) if row.parent_thread_id and row.session_id in shown]
     rows.sort(key=lambda row: row.status in THREAD_ENDED)
-    found = sorted(_readable(tx, Thread, rows[: PAGE // 2]), key=_born, reverse=True)
+    found = sorted(_readable(tx, Thread, rows[: verbs.PAGE // 2]), key=_born, reverse=True)
     found.sort(key=lambda one: one.status in THREAD_ENDED)
     return Some(found[:CHILDREN], len(rows))
 
@@ -175,17 +174,14 @@ def _reviews(tx: "Tx", lands: Iterable[Land]) -> dict[str, Review]:
 def _nodes(tx: "Tx") -> Some[Node]:
     """What contains others before what it contains, so that what is cut off is cut off below."""
     rows = sorted(
-        tx.rows(Node), key=lambda row: (NODE_TYPES.index(row.node_type), _rank(row.status), -row.priority, row.id)
+        tx.rows(Node), key=lambda row: (NODE_TYPES.index(row.node_type), rank(row.status), -row.priority, row.id)
     )
     return Some(_readable(tx, Node, rows[:NODES]), len(rows))
 
 
 def _plan(context: Context, tx: "Tx") -> Plan:
     rows = {row.id: row for row in tx.rows(Task)}
-    status = {row.id: str(row.status) for row in rows.values() if row.level == "case"}
-    for level in LEVELS[:-1]:
-        if any(row.level == level for row in rows.values()):
-            status |= _derived(context, level)
+    status = statuses(context, rows)
     cases: dict[str, int] = {}
     done = total = 0
     for row in rows.values():
@@ -194,22 +190,19 @@ def _plan(context: Context, tx: "Tx") -> Plan:
             done, total = done + row.steps_done, total + row.steps_total
     shown = _shown_tasks(rows, status)
     tasks = Some(_readable(tx, Task, shown), len(rows))
-    below = _counted(rows)
-    for task_id, counts in _counted({row.id: row for row in shown}).items():
+    below = counted(rows)
+    for task_id, counts in counted({row.id: row for row in shown}).items():
         below[task_id][2] -= counts[2]
     return Plan(tasks, status, {name: (one[0], one[1], one[2]) for name, one in below.items()}, cases, (done, total))
 
 
-def _derived(context: Context, level: str) -> dict[str, str]:
-    """The status of all epics, features or test groups, which is read off what is below them."""
-    found: dict[str, str] = {}
-    cursor = None
-    while True:
-        page = context.call("task.list", {"level": level, "limit": PAGE, "cursor": cursor})
-        found |= {one["id"]: one["status"] for one in page["items"]}
-        cursor = page.get("next_cursor")
-        if cursor is None:
-            return found
+def statuses(context: Context, rows: Mapping[str, Any]) -> dict[str, str]:
+    """The status of all tasks; that of epics, features and test groups is read off what is below them."""
+    found = {row.id: str(row.status) for row in rows.values() if row.level == "case"}
+    for level in LEVELS[:-1]:
+        if any(row.level == level for row in rows.values()):
+            found |= {one["id"]: one["status"] for one in verbs.everything(context, "task.list", {"level": level})}
+    return found
 
 
 def _shown_tasks(rows: dict[str, Any], status: dict[str, str]) -> list[Any]:
@@ -217,7 +210,7 @@ def _shown_tasks(rows: dict[str, Any], status: dict[str, str]) -> list[Any]:
 
     def order(row: Any) -> tuple[int, int, int, str, str]:
         own = status.get(row.id, row.status)
-        return LEVELS.index(row.level), _rank(own), -row.priority, row.title, row.id
+        return LEVELS.index(row.level), rank(own), -row.priority, row.title, row.id
 
     chosen: dict[str, Any] = {}
     for row in sorted(rows.values(), key=order):
@@ -228,7 +221,7 @@ def _shown_tasks(rows: dict[str, Any], status: dict[str, str]) -> list[Any]:
     return list(chosen.values())
 
 
-def _counted(rows: dict[str, Any]) -> dict[str, list[int]]:
+def counted(rows: Mapping[str, Any]) -> dict[str, list[int]]:
     """Of each: the finished cases below it, those that count, and the tasks that are its own parts."""
     below = {task_id: [0, 0, 0] for task_id in rows}
     for row in rows.values():
