@@ -45,12 +45,26 @@ def content(name: str) -> str:
 
 def reference() -> str:
     """All groups with all methods, in the order of the table."""
-    return INTRODUCTION + _methods(table.ROOT_ROLES[0])
+    return "\n".join([INTRODUCTION + _methods(table.ROOT_ROLES[0]), *_at_a_command_line()])
 
 
 def contracts(role: str) -> str:
     """The same of the methods that a role may call, as a skill carries it."""
     return CONTRACTS + _methods(role)
+
+
+def _at_a_command_line() -> Iterator[str]:
+    """What an agent that calls methods has no use for."""
+    yield "## On a command line\n\n```sh"
+    for path in examples.EXAMPLES:
+        yield from (line for call in examples.of(path) for line in examples.broken(call, 110))
+    yield "```\n\n| setting of git | default | |\n|---|---|---|"
+    yield from (f"| `codestrator.{name}` | {default} | {about} |" for name, (default, about) in topics.SETTINGS.items())
+    yield "\n| variable | |\n|---|---|"
+    yield from (f"| `{name}` | {about} |" for name, about in topics.ENVIRONMENT.items())
+    yield "\n| exit status | |\n|---|---|"
+    yield from (f"| {status} | {about} |" for status, about in topics.STATUSES.items())
+    yield ""
 
 
 def _methods(role: str) -> str:
@@ -75,8 +89,6 @@ def _method(method: table.Method) -> Iterator[str]:
         yield "| parameter | type | default | |\n|---|---|---|---|"
         yield from (_row(method.name, shape) for shape in sorted(shapes, key=lambda shape: not shape.required))
         yield ""
-    calls = examples.of(method.name.replace(".", " ").replace("_", "-"))
-    yield "\n".join(["```sh", *(line for call in calls for line in examples.broken(call, 100)), "```\n"])
 
 
 def _row(method: str, shape: Shape) -> str:
@@ -94,10 +106,6 @@ def _errors() -> Iterator[str]:
         yield f"| `{code}` | {meaning} | {'yes' if kind.retryable else 'no'} | {errors.EXIT_STATUS[code]} |"
     yield "\n## Ids\n\n| begins with | names |\n|---|---|"
     yield from (f"| `{prefix}-` | {kind.replace('_', ' ')} |" for prefix, kind in ids.KIND_OF_PREFIX.items())
-    yield "\n## Settings of git\n\n| setting | default | |\n|---|---|---|"
-    yield from (f"| `codestrator.{name}` | {default} | {about} |" for name, (default, about) in topics.SETTINGS.items())
-    yield "\n## Environment\n\n| variable | |\n|---|---|"
-    yield from (f"| `{name}` | {about} |" for name, about in topics.ENVIRONMENT.items())
     yield ""
 
 
