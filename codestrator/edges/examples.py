@@ -11,6 +11,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     # verbs
     "status": ("", "--check --json"),
     "next": ("",),
+    "watch": ("--interval 10",),
     "brief": ("--tokens 800",),
     "resume": ("", "ses-…"),
     "doctor": ("", "--fix --dry-run", "--checks clock"),

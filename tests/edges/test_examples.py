@@ -20,7 +20,7 @@ from tests.edges.shell import Program
 from tests.methods import crew
 from tests.methods.test_landing import approved, work
 
-NOT_IN_PROCESS = {"mcp", "demo", "completion"}  # played by tests of their own
+NOT_IN_PROCESS = {"mcp", "demo", "completion", "watch"}  # played by tests of their own
 CODEX = """case "$*" in *--version*) echo "codex-cli 0.50.0";; sandbox*) exit 1;; *) exec sleep 300;; esac"""
 
 
