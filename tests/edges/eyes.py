@@ -40,6 +40,12 @@ class Eyes:
         await self._pilot.pause()
         return self.screen()
 
+    async def back(self) -> str:
+        """Close what is open over the panels."""
+        await self.press("escape")
+        await self.until(lambda: len(self.app.screen_stack) == 1)
+        return self.screen()
+
     async def resize(self, width: int, height: int) -> str:
         await self._pilot.resize_terminal(width, height)
         await self._pilot.pause()

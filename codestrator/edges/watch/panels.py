@@ -234,7 +234,6 @@ def directives(seen: Seen, view: View) -> list[Row]:
             _receipt(one["state"]),
             text(who(seen, None, one["thread_id"])),
             text(one.get("text", "")),
-            text(one.get("mode", "").replace("_", " "), "dim"),
             text(", ".join(each for each in (*receipts, turn, one.get("detail", "")) if each) or "no receipt yet"),
         )
         words = f"{one['directive_id']} {one['thread_id']}"
@@ -280,7 +279,7 @@ PANELS = (
     Panel("queue", "Queue", (Column("place"), Column("state"), Column("session", 2, 12), Column("into", 1, 6, 2),
           Column("why it waits", 3, 16, 1)), queue, ("status",), "nobody waits to land"),
     Panel("directives", "Directives", (Column("state"), Column("child", 2, 8), Column("text", 3, 14),
-          Column("mode", 0, 0, 2), Column("receipts", 3, 12, 1)), directives, ("directives",), "no child was directed"),
+          Column("receipts", 3, 12, 1)), directives, ("directives",), "no child was directed"),
     Panel("journal", "Journal", (Column("at"), Column("operation"), Column("what", 3, 14, 1), Column("by", 1, 8, 2)),
           journal, ("journal",), "nothing happened yet"),
 )  # fmt: skip
