@@ -84,6 +84,7 @@ def watching(
             looker = Looker(context)
             looker.first()
             app = Watch(looker, interval)
+            app.NOTIFICATION_TIMEOUT = SECONDS  # a busy machine may look away for longer than people do
             async with app.run_test(size=size, notifications=True) as pilot:
                 await does(Eyes(app, pilot))
             return app.return_value
