@@ -312,14 +312,14 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _refuse(context: Context, error: CodestratorError) -> int:
-    from codestrator.edges import plain
+    from codestrator.edges import hints, plain
 
     if context.json:
         _out(plain.refusal(context.method, error.as_dict()))
         return error.exit_status
     _tell(f"{error.code}: {error.message}")
     if error.hint:
-        _tell(error.hint)
+        _tell(hints.in_shell(error.hint))
     for one in error.details.get("candidates", ()):
         _tell(f"  {one.get('id')}  {one.get('title')}")
     return error.exit_status

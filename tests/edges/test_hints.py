@@ -13,7 +13,7 @@ import pytest
 
 import codestrator
 from codestrator import registry, table
-from codestrator.edges import cli, derived
+from codestrator.edges import cli, derived, hints
 from codestrator.edges.context import Context
 from codestrator.errors import EXIT_STATUS, CodestratorError
 from tests.actors import Actor
@@ -43,7 +43,7 @@ def texts(node: ast.AST) -> Iterator[str]:
                 yield from texts(one)
 
 
-def hints() -> Iterator[tuple[str, str]]:
+def found_hints() -> Iterator[tuple[str, str]]:
     """Every text of the sources that tells what to do next, with its place."""
     for path in sorted(ROOT.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -60,7 +60,7 @@ def hints() -> Iterator[tuple[str, str]]:
                 yield f"{path.relative_to(ROOT)}:{node.lineno if hasattr(node, 'lineno') else 0}", text
 
 
-HINTS = list(hints())
+HINTS = list(found_hints())
 
 
 def calls(text: str) -> list[list[str]]:
@@ -108,6 +108,44 @@ def test_every_command_that_a_hint_names_can_be_typed() -> None:
             except (click.ClickException, CodestratorError, AssertionError) as error:
                 wrong.append(f"{place} {words}: {getattr(error, 'message', error)}")
     assert wrong == []
+
+
+def test_a_method_in_a_hint_is_at_a_shell_the_command_that_it_is_there() -> None:
+    wrong = []
+    for place, text in HINTS:
+        shown = hints.in_shell(text)
+        if METHOD.search(shown):
+            wrong.append(f"{place}: {shown}")
+        for words, option in re.findall(rf"{COMMAND}([a-z -]*[a-z]) (--[a-z-]+)", shown if shown != text else ""):
+            ctx = click.Context(cli.program(), obj=Context())
+            below: click.Command | None = ctx.command
+            for word in words.split():
+                assert isinstance(below, click.Group)
+                below = below.get_command(ctx, word)
+            options = [one for param in below.params for one in (*param.opts, *param.secondary_opts)] if below else []
+            if option not in options:
+                wrong.append(f"{place}: {shown}: no {option}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("hint", "shown"),
+    [
+        ("Call workspace.init.", "Run git codestrator init."),
+        ("Wait in line: call lock.acquire with wait_seconds 50.",
+         "Wait in line: run git codestrator lock acquire --wait-seconds 50."),
+        ("Call handoff.offer with withdraw true first.", "Run git codestrator handoff offer --withdraw first."),
+        ("Call thread.child.list with include_root false.", "Run git codestrator thread child list --no-include-root."),
+        ("call inbox.send with receiver_thread_id 'root'.",
+         "run git codestrator inbox send --receiver-thread-id 'root'."),
+        ("Begin another case, see task.ready.", "Begin another case, see git codestrator task ready."),
+        ("Call journal.list with document for who changed it.",
+         "Run git codestrator journal list --document for who changed it."),
+        ("Look at src/task.get.py.", "Look at src/task.get.py."),
+    ],
+)  # fmt: skip
+def test_a_hint_at_a_shell(hint: str, shown: str) -> None:
+    assert hints.in_shell(hint) == shown
 
 
 def test_every_method_and_parameter_that_a_hint_names_exists() -> None:
