@@ -6,6 +6,7 @@ from pathlib import Path
 
 from codestrator.errors import External, WrongState
 from codestrator.ports import Git, Snapshot
+from codestrator.world import checkouts
 from codestrator.world.files import failed, make_private
 from codestrator.world.git import displayed
 
@@ -80,6 +81,7 @@ def _commit(git: Git, path: Path, tree: str, parents: list[str], message: str) -
 
 def restore(git: Git, path: Path, commit: str) -> tuple[int, int]:
     """Files first, which refuses to overwrite; then the index, and what that does not know is untracked again."""
+    checkouts.refuse_ignored(git, path, f"{commit}^1", commit)
     git.run("read-tree", "-m", "-u", f"{commit}^1", commit, at=path)
     git.run("read-tree", f"{commit}^2", at=path)
     git.try_run("update-index", "-q", "--refresh", at=path)
@@ -92,6 +94,7 @@ def restore(git: Git, path: Path, commit: str) -> tuple[int, int]:
 
 def replace(git: Git, path: Path, old: str, new: str, branch: str) -> None:
     """From one snapshot to another: git refuses, with nothing changed, where a file that neither has is in the way."""
+    checkouts.refuse_ignored(git, path, old, new)
     git.run("read-tree", old, at=path)
     git.try_run("update-index", "-q", "--refresh", at=path)
     try:

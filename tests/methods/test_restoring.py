@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from codestrator.errors import NotFound, WrongState
+from codestrator.errors import Conflict, NotFound, WrongState
 from tests.actors import Actor, unchanged
 from tests.conftest import git
 from tests.methods.test_worktrees import spawned
@@ -53,6 +53,17 @@ def test_into_the_same_worktree_only_where_nothing_would_be_lost(root: Actor) ->
     git("clean", "-qfd", at=root.path)
     assert root("rescue.restore", snapshot_id=snapshot, into="same")["path"] == str(root.path)
     assert git("status", "--porcelain", at=root.path) == before
+
+
+def test_an_ignored_file_is_not_overwritten_by_what_comes_back(root: Actor) -> None:
+    (root.path / "settings").write_text("as it was\n", encoding="utf-8")
+    snapshot = saved(root, root.path)
+    Path(root.world.common_dir, "info").mkdir(exist_ok=True)
+    Path(root.world.common_dir, "info", "exclude").write_text("settings\n", encoding="utf-8")
+    (root.path / "settings").write_text("as it is\n", encoding="utf-8")
+    with unchanged(root), pytest.raises(Conflict, match="settings"):
+        root("rescue.restore", snapshot_id=snapshot, into="same")
+    assert (root.path / "settings").read_text(encoding="utf-8") == "as it is\n"
 
 
 def test_a_worktree_that_went_on_is_not_set_back(root: Actor) -> None:

@@ -90,6 +90,20 @@ def test_bringing_up_overwrites_no_work(world: LocalWorld, repo: Path, linked: P
     assert git("status", "--porcelain", at=repo) == before
 
 
+@pytest.mark.parametrize("name", ["neu/file", "neu", "neu/file/below"])
+def test_an_ignored_file_is_no_less_work(world: LocalWorld, repo: Path, linked: Path, name: str) -> None:
+    old, new = merged(world, repo, linked)
+    (repo / ".git" / "info").mkdir(exist_ok=True)
+    (repo / ".git" / "info" / "exclude").write_text("neu\n", encoding="utf-8")
+    (repo / name).parent.mkdir(parents=True, exist_ok=True)
+    (repo / name).write_text("secret\n", encoding="utf-8")
+    with pytest.raises(Conflict, match="without overwriting") as refused:
+        world.branches.bring_up(repo, old, new)
+    assert refused.value.details["files"] == [name]
+    assert (repo / name).read_text(encoding="utf-8") == "secret\n"
+    assert git("status", "--porcelain", at=repo) == ""
+
+
 def test_an_index_in_use_is_no_conflict_of_files(world: LocalWorld, repo: Path, linked: Path) -> None:
     old, new = merged(world, repo, linked)
     (repo / ".git" / "index.lock").write_text("", encoding="ascii")
