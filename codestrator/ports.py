@@ -142,6 +142,9 @@ class Worktrees(Protocol):
     def changes(self, path: Path, only: Sequence[str] = ()) -> list[str]:
         """Changed and untracked paths, of those given or of all, ignored ones left out; empty when clean."""
 
+    def unsaved(self, path: Path) -> list[str]:
+        """The same, and changes of files that git was told to take for unchanged: what a removal would lose."""
+
     def operation(self, path: Path) -> str | None:
         """The name of a merge, rebase, cherry-pick, revert, bisect or am in progress there, or None."""
 

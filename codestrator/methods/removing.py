@@ -97,7 +97,7 @@ def inspect(flow: Flow, tx: Tx, worktree: Worktree, *, rescue: bool = False) -> 
         folder = None
     if folder is not None and (operation := flow.world.worktrees.operation(folder)):
         raise _refuse(worktree, f"has a {operation} in progress", "no operation in progress")
-    files = flow.world.worktrees.changes(folder) if folder is not None else []
+    files = flow.world.worktrees.unsaved(folder) if folder is not None else []
     if files and not rescue:
         raise _refuse(
             worktree, f"has {len(files)} uncommitted changes, first '{files[0]}'", "none", files=files[:SHOWN]

@@ -10,6 +10,8 @@ from codestrator.world import checkouts
 from codestrator.world.files import failed, make_private
 from codestrator.world.git import displayed
 
+AS_IT_IS = ("-c", "core.safecrlf=false")  # what is kept is not refused for the ends of its lines
+
 
 def take(git: Git, path: Path, private: Path, message: str, max_untracked_bytes: int) -> Snapshot:
     """HEAD is the first parent, a commit of the index the second; untracked files above the limit are named instead."""
@@ -35,11 +37,13 @@ def _taken(git: Git, path: Path, private: Path, message: str, max_untracked_byte
             shutil.copy2(source, index)
         env = {"GIT_INDEX_FILE": str(index)}
         staged = _commit(git, path, _tree_of_index(git, path, env, head), [head], f"index of {message}")
-        git.run("add", "-u", ".", at=path, env=env)
+        _unhide(git, path, env)
+        git.run(*AS_IT_IS, "add", "-u", "--sparse", ".", at=path, env=env)
         taken, skipped = _untracked(git, path, env, max_untracked_bytes)
         if taken:
             names = b"".join(os.fsencode(name) + b"\0" for name in taken)
-            git.run("update-index", "--add", "--remove", "--replace", "-z", "--stdin", at=path, env=env, stdin=names)
+            words = ("update-index", "--add", "--remove", "--replace", "-z", "--stdin")
+            git.run(*AS_IT_IS, *words, at=path, env=env, stdin=names)
         tree = git.run("write-tree", at=path, env=env)
     commit = _commit(git, path, tree, [head, staged], message)
     changed = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", head, tree, at=path).split("\0")
@@ -51,6 +55,37 @@ def _tree_of_index(git: Git, path: Path, env: dict[str, str], head: str) -> str:
     """In the middle of a conflict the index has no tree; HEAD's stands for it then, the files hold the conflict."""
     status, tree, _ = git.try_run("write-tree", at=path, env=env)
     return tree.strip() if status == 0 else git.run("rev-parse", f"{head}^{{tree}}", at=path)
+
+
+def unseen(git: Git, path: Path, private: Path) -> list[str]:
+    """Changed files that git does not show as changed, because the user has told it to take them for unchanged."""
+    if not _hidden(git, path):
+        return []
+    make_private(private)
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir=private, prefix="unseen-") as place:
+        index = Path(place) / "index"
+        shutil.copy2(Path(git.run("rev-parse", "--absolute-git-dir", at=path)) / "index", index)
+        env = {"GIT_INDEX_FILE": str(index)}
+        names = _unhide(git, path, env)
+        git.try_run("update-index", "-q", "--refresh", at=path, env=env)
+        changed = git.run("diff-files", "-z", "--name-only", at=path, env=env).split("\0")
+    return [name for name in names if name in set(changed)]
+
+
+def _unhide(git: Git, path: Path, env: dict[str, str]) -> list[str]:
+    """Let git look at all files again, in an index of ours; those that it took for unchanged."""
+    names = _hidden(git, path)
+    stdin = b"".join(os.fsencode(name) + b"\0" for name in names)
+    for word in ("--no-assume-unchanged", "--no-skip-worktree") if names else ():  # git heeds one of them at a time
+        git.run("update-index", word, "-z", "--stdin", at=path, env=env, stdin=stdin)
+    return names
+
+
+def _hidden(git: Git, path: Path) -> list[str]:
+    tagged = (line.partition(" ") for line in git.run("ls-files", "-v", "-z", at=path).split("\0") if line)
+    return [name for tag, _, name in tagged if (tag == "S" or tag.islower()) and os.path.lexists(path / name)]
 
 
 def _untracked(git: Git, path: Path, env: dict[str, str], limit: int) -> tuple[list[str], list[tuple[str, int]]]:

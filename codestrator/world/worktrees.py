@@ -218,7 +218,7 @@ class GitWorktrees:
             self._forget(place)
 
     def _refuse_dirty(self, folder: Path, path: Path, rescued: str | None) -> None:
-        changes = self.changes(folder)
+        changes = self.unsaved(folder)
         if changes and not (rescued and self._same_as(folder, rescued)):
             raise WrongState(
                 f"'{path}' has {len(changes)} uncommitted changes, first '{changes[0]}', expected none",
@@ -243,6 +243,10 @@ class GitWorktrees:
         """Looking at some files alone is faster; a name that is no UTF-8 could not be told to git."""
         some = only if len(only) <= PATHSPECS and not any("\ufffd" in name for name in only) else ()
         return [displayed(line[3:]) for line in self._status(path, some)]
+
+    def unsaved(self, path: Path) -> list[str]:
+        unseen = snapshots.unseen(self._git, path, self._private)
+        return self.changes(path) + [displayed(name) for name in unseen]
 
     def _status(self, path: Path, only: Sequence[str] = (), env: dict[str, str] | None = None) -> list[str]:
         options = ("-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none")

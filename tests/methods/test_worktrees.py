@@ -176,6 +176,18 @@ def test_uncommitted_work_is_never_removed(root: Actor) -> None:
     assert (folder / "new.txt").read_text(encoding="utf-8") == "mine\n"
 
 
+def test_a_change_that_git_was_told_not_to_see_is_never_removed(root: Actor) -> None:
+    child, folder = spawned(root)
+    git("update-index", "--skip-worktree", "README.md", at=folder)
+    (folder / "README.md").write_text("mine alone\n", encoding="utf-8")
+    with unchanged(root), pytest.raises(WrongState) as refused:
+        root("worktree.remove", worktree_id=child)
+    assert refused.value.details["files"] == ["README.md"]
+    found = root("worktree.remove", worktree_id=child, rescue=True)
+    root("rescue.restore", snapshot_id=found["snapshot_id"], into="same")
+    assert (folder / "README.md").read_text(encoding="utf-8") == "mine alone\n"
+
+
 def test_unmerged_commits_are_never_removed(root: Actor) -> None:
     child, folder = spawned(root)
     head = commit(folder, "a.txt")
