@@ -1,5 +1,6 @@
 """Worktrees: recorded, spawned, listed, removed."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -299,6 +300,32 @@ def test_a_record_and_a_lost_folder_can_be_removed(root: Actor) -> None:
     folder.rename(folder.with_name("elsewhere"))
     assert root("worktree.remove", worktree_id=child)["worktree"]["status"] == "removed"
     assert str(folder) not in git("worktree", "list", at=root.path)
+
+
+def test_commits_of_a_detached_head_count_when_the_folder_is_gone(root: Actor) -> None:
+    child, folder = spawned(root)
+    git("checkout", "-q", "--detach", at=folder)
+    head = commit(folder, "a.txt")
+    shutil.rmtree(folder)
+    for rescue in (False, True):
+        with unchanged(root), pytest.raises(WrongState) as refused:
+            root("worktree.remove", worktree_id=child, rescue=rescue)
+        assert refused.value.details["commits"] == [head]
+    git("branch", "kept", head, at=root.path)
+    git("merge", "-q", "kept", at=root.path)
+    assert root("worktree.remove", worktree_id=child)["worktree"]["status"] == "removed"
+
+
+def test_a_branch_that_is_checked_out_elsewhere_is_not_deleted(root: Actor, tmp_path: Path) -> None:
+    child, folder = spawned(root)
+    branch = git("branch", "--show-current", at=folder)
+    git("checkout", "-q", "--detach", at=folder)
+    git("worktree", "add", "-q", str(tmp_path / "elsewhere"), branch, at=root.path)
+    for dry_run in (True, False):
+        with unchanged(root), pytest.raises(WrongState, match="elsewhere"):
+            root("worktree.remove", worktree_id=child, delete_branch=True, dry_run=dry_run)
+    assert root("worktree.remove", worktree_id=child)["branch_kept"]
+    assert git("branch", "--show-current", at=tmp_path / "elsewhere") == branch
 
 
 def test_the_name_of_a_removed_worktree_is_free_when_its_branch_is(root: Actor) -> None:
