@@ -35,7 +35,7 @@ def test_into_a_fresh_worktree_comes_all_as_it_was(root: Actor) -> None:
     head = git("rev-parse", "HEAD", at=root.path)
     found = root("rescue.restore", snapshot_id=snapshot)
     folder = Path(found["path"])
-    assert folder != root.path and found["head"] == head == git("rev-parse", "HEAD", at=folder)
+    assert folder.name == f"{root.path.name}-2" and found["head"] == head == git("rev-parse", "HEAD", at=folder)
     assert git("status", "--porcelain", at=folder) == before
     assert git("diff", "--cached", at=folder) == git("diff", "--cached", at=root.path)
     assert (folder / "kept.txt").read_text() == "and changed again\n" and not (folder / "gone.txt").exists()
