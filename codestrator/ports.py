@@ -145,6 +145,12 @@ class Worktrees(Protocol):
     def unsaved(self, path: Path) -> list[str]:
         """The same, and changes of files that git was told to take for unchanged: what a removal would lose."""
 
+    def unshared(self, path: Path) -> list[str]:
+        """Submodules there with commits or stashes that no remote of theirs has; also where the folder is gone."""
+
+    def has_submodules(self, path: Path) -> bool:
+        """Whether a submodule is checked out there."""
+
     def operation(self, path: Path) -> str | None:
         """The name of a merge, rebase, cherry-pick, revert, bisect or am in progress there, or None."""
 

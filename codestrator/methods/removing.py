@@ -68,6 +68,15 @@ def _rescued(flow: Flow, worktree: Worktree, found: Found, delete_branch: bool) 
         if delete_branch:
             raise _refuse(worktree, "has no folder to take a snapshot of", "its branch kept", hint="Keep its branch.")
         return None
+    trees = flow.world.worktrees
+    if trees.has_submodules(found.folder) and (files := trees.unsaved(found.folder)):
+        raise _refuse(
+            worktree,
+            f"has submodules, of which a snapshot holds no content, and {len(files)} uncommitted changes",
+            "none",
+            hint="Commit what is there, in a submodule too and pushed from it, then call the same again.",
+            files=files[:SHOWN],
+        )
     snapshot, new = rescue.take(flow, worktree, found.folder, "removal", own=True)
     if snapshot.skipped:
         names = [one.path for one in snapshot.skipped]
@@ -109,6 +118,8 @@ def inspect(flow: Flow, tx: Tx, worktree: Worktree, *, rescue: bool = False) -> 
     if folder is not None and (operation := flow.world.worktrees.operation(folder)):
         hint = f"Finish or abort the {operation} there, then call the same again."
         raise _refuse(worktree, f"has a {operation} in progress", "no operation in progress", hint=hint)
+    if place is not None:
+        _check_submodules(flow, worktree, place)
     files = flow.world.worktrees.unsaved(folder) if folder is not None else []
     if files and not rescue:
         raise _refuse(
@@ -125,6 +136,18 @@ def inspect(flow: Flow, tx: Tx, worktree: Worktree, *, rescue: bool = False) -> 
         return Found(folder, heads[0], "abandoned", True)
     state = worktree.merge_state if worktree.merge_state in MERGED else next(iter(states), "abandoned")
     return Found(folder, heads[0] if heads else None, state, bool(files))
+
+
+def _check_submodules(flow: Flow, worktree: Worktree, place: Path) -> None:
+    """Git keeps their repositories with the worktree: what is in them alone would go with it."""
+    if names := flow.world.worktrees.unshared(place):
+        raise _refuse(
+            worktree,
+            f"has commits in the submodule '{names[0]}' that no remote of it has",
+            "them pushed",
+            hint="Push them from that submodule, then call the same again.",
+            submodules=names,
+        )
 
 
 def _tip(flow: Flow, worktree: Worktree) -> str | None:

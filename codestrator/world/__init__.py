@@ -71,7 +71,7 @@ class LocalWorld:
     def worktrees(self) -> ports.Worktrees:
         from codestrator.world.worktrees import GitWorktrees
 
-        return GitWorktrees(self.git, self._worktree_root, self.common_dir / "codestrator" / "snapshots")
+        return GitWorktrees(self.git, self._worktree_root, self.common_dir)
 
     def _worktree_root(self) -> Path | None:
         """The folder inside the repository that our worktrees lie in; None if they are made elsewhere."""
