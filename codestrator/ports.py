@@ -145,6 +145,9 @@ class Worktrees(Protocol):
     def unsaved(self, path: Path) -> list[str]:
         """The same, and changes of files that git was told to take for unchanged: what a removal would lose."""
 
+    def hide(self) -> None:
+        """Keep the folder of our worktrees out of `git status`, if there are any and nothing does."""
+
     def unshared(self, path: Path) -> list[str]:
         """Submodules there with commits or stashes that no remote of theirs has; also where the folder is gone."""
 

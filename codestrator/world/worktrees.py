@@ -152,6 +152,11 @@ class GitWorktrees:
         if not aside.exists() and any(one.path == aside for one in self.folders()):
             self._forget(aside)
 
+    def hide(self) -> None:
+        top = self._ignored()
+        if top and not (top / ".gitignore").exists() and any((one / ".git").is_file() for one in top.iterdir()):
+            (top / ".gitignore").write_text(IGNORE, encoding="ascii")
+
     def _keep_out_of_status(self, path: Path) -> None:
         """A folder that ignores itself: the user's own ignore files and configuration stay as they are."""
         path.parent.mkdir(parents=True, exist_ok=True)
