@@ -1,5 +1,6 @@
 """Worktrees: recorded, spawned, listed, removed."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -147,6 +148,17 @@ def test_a_folder_that_is_gone_is_listed_as_lost(root: Actor) -> None:
     folder.rename(folder.with_name("elsewhere"))
     (item,) = root("worktree.list", status="lost")["items"]
     assert item["worktree"]["id"] == child and item["exists"] is False
+
+
+def test_a_folder_that_was_moved_with_git_is_told_of_with_the_way_back(root: Actor, tmp_path: Path) -> None:
+    _, folder = spawned(root)
+    git("worktree", "move", "--force", "--force", str(folder), str(tmp_path / "moved"), at=root.path)
+    (found,) = root("doctor.check", checks=["worktrees"])["items"]
+    back = found["consequence"].partition("; ")[2].removesuffix(" brings it back")
+    assert str(tmp_path / "moved") in found["consequence"]
+    git(*shlex.split(back)[1:], at=root.path)
+    (found,) = root("doctor.check", checks=["worktrees"])["items"]
+    assert found["severity"] == "ok" and folder.is_dir()
 
 
 def test_a_clean_worktree_is_removed_and_its_branch_stays(root: Actor) -> None:
