@@ -19,7 +19,17 @@ class Submodule(NamedTuple):
 def of(git: Git, common_dir: Path, path: Path) -> list[Submodule]:
     """Those of a linked worktree, whose folder may be gone; their repositories outlive `git submodule deinit`."""
     own = _git_dir(common_dir, path)
-    return [_found(git, own / "modules", one, path) for one in _repositories(own / "modules")] if own else []
+    kept = [_found(git, own / "modules", one, path) for one in _repositories(own / "modules")] if own else []
+    return kept + _embedded(git, path)
+
+
+def _embedded(git: Git, path: Path) -> list[Submodule]:
+    """Repositories that lie in the worktree themselves, as `git add` takes them in with a warning."""
+    if not (path / ".git").exists():
+        return []
+    staged = (line.partition("\t") for line in git.run("ls-files", "--stage", "-z", at=path).split("\0"))
+    places = [place for entry, _, place in staged if entry.startswith("160000 ")]
+    return [Submodule(one, path / one / ".git", one) for one in places if (path / one / ".git").is_dir()]
 
 
 def _git_dir(common_dir: Path, path: Path) -> Path | None:

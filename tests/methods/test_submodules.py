@@ -78,3 +78,21 @@ def test_commits_that_a_submodule_alone_has_are_never_removed(
     if not gone:
         git("push", "-q", "origin", "work", at=inner)
         assert root("worktree.remove", worktree_id=worktree)["worktree"]["status"] == "removed"
+
+
+def test_a_repository_that_was_added_as_it_is_goes_only_when_its_commits_are_elsewhere(
+    root: Actor, tmp_path: Path
+) -> None:
+    worktree, folder = spawned(root)
+    inner = folder / "inner"
+    git("init", "-q", "-b", "main", str(inner), at=folder)
+    head = commit(inner, "a.txt")
+    commit(folder, "b.txt")
+    git("merge", "-q", git("branch", "--show-current", at=folder), at=root.path)
+    with unchanged(root), pytest.raises(WrongState) as refused:
+        root("worktree.remove", worktree_id=worktree)
+    assert refused.value.details["submodules"] == ["inner"] and git("rev-parse", "HEAD", at=inner) == head
+    git("init", "-q", "--bare", str(tmp_path / "elsewhere"), at=tmp_path)
+    git("push", "-q", str(tmp_path / "elsewhere"), "main", at=inner)
+    git("remote", "add", "-f", "elsewhere", str(tmp_path / "elsewhere"), at=inner)
+    assert root("worktree.remove", worktree_id=worktree)["worktree"]["status"] == "removed"
