@@ -40,6 +40,7 @@ def _taken(git: Git, path: Path, private: Path, message: str, max_untracked_byte
         _unhide(git, path, env)
         git.run(*AS_IT_IS, "add", "-u", "--sparse", ".", at=path, env=env)
         taken, skipped = _untracked(git, path, env, max_untracked_bytes)
+        skipped += [(displayed(f"{name}/"), 0) for name in _inside(git, path)]
         if taken:
             names = b"".join(os.fsencode(name) + b"\0" for name in taken)
             words = ("update-index", "--add", "--remove", "--replace", "-z", "--stdin")
@@ -86,6 +87,15 @@ def _unhide(git: Git, path: Path, env: dict[str, str]) -> list[str]:
 def _hidden(git: Git, path: Path) -> list[str]:
     tagged = (line.partition(" ") for line in git.run("ls-files", "-v", "-z", at=path).split("\0") if line)
     return [name for tag, _, name in tagged if (tag == "S" or tag.islower()) and os.path.lexists(path / name)]
+
+
+def _inside(git: Git, path: Path) -> list[str]:
+    """Submodules with uncommitted changes, of which a snapshot has the commit alone (porcelain v2: `S`, then `MU`)."""
+    if not (path / ".gitmodules").exists():  # a look at every file once more, which few need
+        return []
+    lines = git.run("status", "--porcelain=v2", "-z", "--no-renames", "--ignore-submodules=none", at=path).split("\0")
+    words = (line.split(" ", 8) for line in lines if line.startswith("1 "))
+    return [name for _, _, kind, *_, name in words if kind.startswith("S") and not kind.endswith("..")]
 
 
 def _untracked(git: Git, path: Path, env: dict[str, str], limit: int) -> tuple[list[str], list[tuple[str, int]]]:

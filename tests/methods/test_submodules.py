@@ -42,6 +42,18 @@ def test_uncommitted_work_in_a_submodule_is_never_removed(root: Actor, child: tu
     assert (inner / "new.txt").exists()
 
 
+def test_a_snapshot_names_the_submodules_whose_changes_it_does_not_hold(
+    root: Actor, child: tuple[str, Path, Path]
+) -> None:
+    worktree, folder, inner = child
+    (folder / "README.md").write_text("changed\n", encoding="utf-8")
+    seat = root("thread.child.spawn", launch_codex=False, worktree_id=worktree, ensure_tmux=False)["thread"]["id"]
+    (inner / "a.txt").write_text("changed\n", encoding="utf-8")
+    root("thread.child.stop", thread_id=seat)
+    (found,) = root("rescue.list", worktree_id=worktree)["items"]
+    assert [one["path"] for one in found["skipped"]] == ["libs/inner/"]
+
+
 def test_what_is_written_into_a_submodule_while_its_folder_goes_is_not_lost(
     root: Actor, child: tuple[str, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
