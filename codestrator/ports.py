@@ -142,6 +142,18 @@ class Worktrees(Protocol):
     def changes(self, path: Path, only: Sequence[str] = ()) -> list[str]:
         """Changed and untracked paths, of those given or of all, ignored ones left out; empty when clean."""
 
+    def unsaved(self, path: Path) -> list[str]:
+        """The same, and changes of files that git was told to take for unchanged: what a removal would lose."""
+
+    def hide(self) -> None:
+        """Keep the folder of our worktrees out of `git status`, if there are any and nothing does."""
+
+    def unshared(self, path: Path) -> list[str]:
+        """Submodules there with commits or stashes that no remote of theirs has; also where the folder is gone."""
+
+    def has_submodules(self, path: Path) -> bool:
+        """Whether a submodule is checked out there."""
+
     def operation(self, path: Path) -> str | None:
         """The name of a merge, rebase, cherry-pick, revert, bisect or am in progress there, or None."""
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codestrator.errors import CodestratorError, Internal
+from codestrator.errors import CodestratorError, Internal, WrongState
 
 if TYPE_CHECKING:
     from codestrator.calls import Seat, Tx
@@ -35,7 +35,15 @@ class Context:
 
     @property
     def folder(self) -> Path:
-        return self.repo or Path.cwd()
+        try:
+            return self.repo or Path.cwd()
+        except FileNotFoundError:
+            raise WrongState(
+                "the folder that this shell is in was removed, expected one in a git repository",
+                hint="Go into a repository, or name one with --repo.",
+                found="a removed folder",
+                expected="a git repository",
+            ) from None
 
     @cached_property
     def world(self) -> "LocalWorld":
@@ -48,8 +56,9 @@ class Context:
         """A child by its private file; a bystander by marks that prove nothing, or where a child works; an operator."""
         from codestrator.calls import Seat
 
+        world = self.world  # where there is no repository, that is what to tell
         try:
-            found = marked_seat(self.world, os.environ)
+            found = marked_seat(world, os.environ)
         except CodestratorError as error:
             self.unproven = error
             return Seat("bystander")

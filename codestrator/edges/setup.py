@@ -108,13 +108,15 @@ def _uninstall(context: Context, out: Out, *, dry_run: bool, force: bool, purge:
 def _check_seat(context: Context, method: str) -> None:
     """Refuse an agent that works for a root: what it would change is everybody's."""
     context.method = method
-    if context.seat.kind in ("child", "bystander"):
+    seat = context.seat
+    if context.unproven:
+        raise context.unproven
+    if seat.kind in ("child", "bystander"):
+        role, hint = seat.role, "Ask the root: call inbox.send with receiver_thread_id 'root'."
+        if seat.kind == "bystander":
+            role, hint = "bystander", "Go to a folder where no child works."
         raise Forbidden(
-            f"role '{context.seat.role}' may not {method}, needs 'root'",
-            hint="Ask the root: call inbox.send with receiver_thread_id 'root'.",
-            role=context.seat.role,
-            method=method,
-            needs="root",
+            f"role '{role}' may not {method}, needs 'root'", hint=hint, role=role, method=method, needs="root"
         )
 
 

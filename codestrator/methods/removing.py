@@ -46,6 +46,8 @@ def remove(flow: Flow, want: Remove) -> dict[str, Any]:
     if worktree.status == "removed":
         return answer(tx, worktree)
     found = inspect(flow, tx, worktree, rescue=want.rescue)
+    if want.delete_branch:
+        _check_branch_unused(flow, tx, worktree)
     if want.dry_run:
         return _answer(tx, worktree, not want.delete_branch, found.head)
     snapshot = _rescued(flow, worktree, found, want.delete_branch) if found.unsafe else None
@@ -55,9 +57,26 @@ def remove(flow: Flow, want: Remove) -> dict[str, Any]:
 def _rescued(flow: Flow, worktree: Worktree, found: Found, delete_branch: bool) -> Rescue | None:
     """Everything that is there in a snapshot, published before anything is touched."""
     if found.folder is None:
+        if found.head and found.head != _tip(flow, worktree):
+            raise _refuse(
+                worktree,
+                f"has no folder, and was at '{found.head[:12]}' with commits that are not merged anywhere",
+                "them on a branch",
+                hint=f"Keep them with git branch <name> {found.head}, then call the same again.",
+                commits=[found.head],
+            )
         if delete_branch:
             raise _refuse(worktree, "has no folder to take a snapshot of", "its branch kept", hint="Keep its branch.")
         return None
+    trees = flow.world.worktrees
+    if trees.has_submodules(found.folder) and (files := trees.unsaved(found.folder)):
+        raise _refuse(
+            worktree,
+            f"has submodules, of which a snapshot holds no content, and {len(files)} uncommitted changes",
+            "none",
+            hint="Commit what is there, in a submodule too and pushed from it, then call the same again.",
+            files=files[:SHOWN],
+        )
     snapshot, new = rescue.take(flow, worktree, found.folder, "removal", own=True)
     if snapshot.skipped:
         names = [one.path for one in snapshot.skipped]
@@ -65,6 +84,7 @@ def _rescued(flow: Flow, worktree: Worktree, found: Found, delete_branch: bool) 
             worktree,
             f"has {counted(len(names), 'file')} that a snapshot leaves out, first '{names[0]}'",
             "none",
+            hint="Move it out of the worktree, or give codestrator.snapshotMaxBytes a greater value for a large file.",
             files=names,
         )
     if new:
@@ -91,20 +111,23 @@ def inspect(flow: Flow, tx: Tx, worktree: Worktree, *, rescue: bool = False) -> 
     Files and commits are no reason where they are to be rescued.
     """
     if threads := live_threads(tx, worktree):
-        raise _refuse(worktree, f"is where '{threads[0]}' works", "no live thread in it", threads=threads)
-    folder = places.path_of(tx, worktree)
-    if folder is not None and not folder.is_dir():
-        folder = None
+        hint = "End it first: thread.child.stop for a child, session.close for a session's own thread."
+        raise _refuse(worktree, f"is where '{threads[0]}' works", "no live thread in it", hint=hint, threads=threads)
+    place = places.path_of(tx, worktree)
+    folder = place if place is not None and place.is_dir() else None
     if folder is not None and (operation := flow.world.worktrees.operation(folder)):
-        raise _refuse(worktree, f"has a {operation} in progress", "no operation in progress")
-    files = flow.world.worktrees.changes(folder) if folder is not None else []
+        hint = f"Finish or abort the {operation} there, then call the same again."
+        raise _refuse(worktree, f"has a {operation} in progress", "no operation in progress", hint=hint)
+    if place is not None:
+        _check_submodules(flow, worktree, place)
+    files = flow.world.worktrees.unsaved(folder) if folder is not None else []
     if files and not rescue:
         raise _refuse(
             worktree, f"has {len(files)} uncommitted changes, first '{files[0]}'", "none", files=files[:SHOWN]
         )
     # What is checked out counts: a detached HEAD may hold commits that no branch has.
-    branch = flow.store.refs.read(f"refs/heads/{worktree.branch}") if worktree.branch else None
-    heads = list(dict.fromkeys(one for one in (flow.store.head(folder)[0] if folder else None, branch) if one))
+    checked_out = flow.store.head(folder)[0] if folder else _last_head(flow, place)
+    heads = list(dict.fromkeys(one for one in (checked_out, _tip(flow, worktree)) if one))
     try:
         states = [_merged(flow, tx, worktree, head) for head in heads]
     except WrongState:
@@ -113,6 +136,41 @@ def inspect(flow: Flow, tx: Tx, worktree: Worktree, *, rescue: bool = False) -> 
         return Found(folder, heads[0], "abandoned", True)
     state = worktree.merge_state if worktree.merge_state in MERGED else next(iter(states), "abandoned")
     return Found(folder, heads[0] if heads else None, state, bool(files))
+
+
+def _check_submodules(flow: Flow, worktree: Worktree, place: Path) -> None:
+    """Git keeps their repositories with the worktree: what is in them alone would go with it."""
+    if names := flow.world.worktrees.unshared(place):
+        raise _refuse(
+            worktree,
+            f"has commits in the submodule '{names[0]}' that no remote of it has",
+            "them pushed",
+            hint="Push them from that submodule, then call the same again.",
+            submodules=names,
+        )
+
+
+def _tip(flow: Flow, worktree: Worktree) -> str | None:
+    return flow.store.refs.read(f"refs/heads/{worktree.branch}") if worktree.branch else None
+
+
+def _last_head(flow: Flow, place: Path | None) -> str | None:
+    """What git knows to have been checked out in a folder that is gone."""
+    known = (one.head for one in flow.world.worktrees.folders() if one.path == place)
+    return next((head for head in known if head.strip("0")), None)
+
+
+def _check_branch_unused(flow: Flow, tx: Tx, worktree: Worktree) -> None:
+    """Git would leave whoever has it checked out on a branch without a commit."""
+    place = places.path_of(tx, worktree)
+    users = [one.path for one in flow.world.worktrees.folders() if one.branch == worktree.branch and one.path != place]
+    if worktree.branch and users:
+        raise _refuse(
+            worktree,
+            f"has its branch '{worktree.branch}' checked out in '{users[0]}'",
+            "it checked out nowhere else",
+            hint="Call it without delete_branch, which keeps the branch.",
+        )
 
 
 def _merged(flow: Flow, tx: Tx, worktree: Worktree, head: str) -> str:

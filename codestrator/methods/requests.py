@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import CodestratorError, Forbidden, InvalidParams, WrongState
-from codestrator.methods import forecast, liveness, queue, reviewing, reviews, stopping, who
+from codestrator.methods import forecast, liveness, places, queue, reviewing, reviews, stopping, who
 from codestrator.methods.tasks import status_of
 from codestrator.params import Json, LandId, Line, Params, RequestId, SessionId, Summary, TaskId, Title, WorktreeId
 from codestrator.records import LAND_OPEN, REQUEST_OPEN, Land, Lease, MergeRequest, Session, Task, Thread, Worktree
@@ -171,11 +171,23 @@ def _check_work(flow: Flow, tx: Tx, worktree: Worktree, target: str) -> str:
     if head is None or tip is None or not flow.world.worktrees.ahead(head, tip):
         raise WrongState(
             f"'{worktree.branch}' has no commit that '{target}' lacks, expected at least one",
-            hint="Commit what is to land first.",
+            hint=_elsewhere(flow, tx, worktree) or "Commit what is to land first.",
             found=0,
             expected="at least 1 commit",
         )
     return head
+
+
+def _elsewhere(flow: Flow, tx: Tx, worktree: Worktree) -> str | None:
+    """What to do where somebody committed in its folder, but on another branch or on none."""
+    folder = places.path_of(tx, worktree)
+    found = flow.store.head(folder)[2] if folder and folder.is_dir() else worktree.branch
+    if found == worktree.branch:
+        return None
+    there = f"'{found}'" if found else "a detached HEAD"
+    return (
+        f"Its folder has {there} checked out: bring those commits onto '{worktree.branch}', and check that out there."
+    )
 
 
 def _check_merged(tx: Tx, worktree: Worktree) -> None:

@@ -55,7 +55,8 @@ def _check_there(flow: Flow, snapshot: Rescue) -> None:
 
 
 def _fresh(flow: Flow, want: Restore, session: Session, snapshot: Rescue) -> Worktree:
-    words, worktree_id = names.slug(want.slug, snapshot.branch or "rescued"), flow.read().mint("wt")
+    last = (snapshot.branch or "rescued").rpartition("/")[2]  # our branches begin with the session, which says nothing
+    words, worktree_id = names.slug(want.slug, last), flow.read().mint("wt")
 
     def choose(tx: Tx) -> placing.Spot:
         who.active_session(tx, session.id)

@@ -1,7 +1,9 @@
 """Reads git's configuration as libgit2 sees it, without a process."""
 
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pygit2
@@ -28,18 +30,35 @@ def open_repository(common_dir: Path) -> pygit2.Repository:
 
 def configuration(common_dir: Path) -> Callable[[str], str | None]:
     """A function from key to value, None where there is none; libgit2 reads a file anew when it has changed."""
-    config = open_repository(common_dir).config
+    layers = _layers(common_dir)
     one_at_a_time = threading.Lock()  # libgit2's objects are not for several threads at once
 
     def get(key: str) -> str | None:
-        try:
-            with one_at_a_time:
-                value: str | None = config[key]
-        except KeyError:
-            return None
-        return "true" if value is None else value  # a key that stands alone is true
+        with one_at_a_time:
+            for layer in layers:
+                with suppress(KeyError):
+                    value: str | None = layer[key]
+                    return "true" if value is None else value  # a key that stands alone is true
+        return None
 
     return get
+
+
+def _layers(common_dir: Path) -> list[pygit2.Config]:
+    """The nearest first. libgit2 does not know GIT_CONFIG_GLOBAL, which stands in git for all files of the user's."""
+    config = open_repository(common_dir).config
+    given = os.environ.get("GIT_CONFIG_GLOBAL")
+    if given is None:
+        return [config]
+    places = [str(common_dir / "config"), given]
+    if os.environ.get("GIT_CONFIG_NOSYSTEM", "").lower() not in ("1", "true", "yes", "on"):
+        places.append(os.environ.get("GIT_CONFIG_SYSTEM") or "/etc/gitconfig")
+    try:
+        return [pygit2.Config(place) for place in places if place]
+    except pygit2.GitError as error:
+        raise External(
+            f"git's configuration could not be read: {error}, expected what git config takes", program="libgit2"
+        ) from None
 
 
 def checked_out(folder: Path) -> str:

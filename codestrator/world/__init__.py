@@ -73,12 +73,19 @@ class LocalWorld:
     def worktrees(self) -> ports.Worktrees:
         from codestrator.world.worktrees import GitWorktrees
 
-        return GitWorktrees(self.git, self._worktree_root, self.common_dir / "codestrator" / "snapshots")
+        return GitWorktrees(self.git, self._worktree_root, self.common_dir)
 
     def _worktree_root(self) -> Path | None:
         """The folder inside the repository that our worktrees lie in; None if they are made elsewhere."""
         top = Path(os.path.normpath(self.repo / self.settings.worktree_root))
         return top if self.repo in top.parents else None
+
+    def hide_worktrees(self) -> None:
+        """Put back what keeps our worktrees out of `git status` and `git add`: `git clean -x` takes it away."""
+        top = self._worktree_root()
+        if top and top.is_dir() and not (top / ".gitignore").exists():
+            with contextlib.suppress(OSError):  # a file system that is only read
+                self.worktrees.hide()
 
     @cached_property
     def branches(self) -> ports.Branches:
@@ -226,7 +233,10 @@ def open_world(cwd: Path, clock: Clock | None = None, *, forgiving: bool = False
             )
     bare = bool(_BARE.search(config))
     repo = common_dir if bare else _main_worktree(common_dir, top, config)
-    return LocalWorld(common_dir, repo, cwd, bare, clock or Clock(), forgiving=forgiving)
+    world = LocalWorld(common_dir, repo, cwd, bare, clock or Clock(), forgiving=forgiving)
+    if not forgiving:  # the doctor only looks
+        world.hide_worktrees()
+    return world
 
 
 def _discover(cwd: Path) -> tuple[Path, Path]:

@@ -12,7 +12,6 @@ from codestrator.world.git import displayed, gist
 from codestrator.world.snapshots import identity
 
 NONE = "0" * 40
-TRUE = ("true", "yes", "on", "1")
 # Words of `git update-ref` for a ref that another writer has or has moved.
 CONTENTION = (
     "but expected",
@@ -42,12 +41,16 @@ class GitBranches:
             return "", sorted({displayed(name) for name in files})
         parents = ("-p", into, "-p", head)
         # `commit-tree` signs only when it is told to, whatever the configuration says.
-        signed = ("-S",) if sign and self._git.config("commit.gpgSign").lower() in TRUE else ()
+        signed = ("-S",) if sign and self._signs() else ()
         command = ("commit-tree", *signed, tree.strip(), *parents, "-m", message)
         status, commit, _ = self._git.try_run(*command, hooks=sign)
         if status:  # perhaps because the user has named nobody
             commit = self._git.run(*identity(self._git, self._repo), *command, hooks=sign)
         return commit.strip(), []
+
+    def _signs(self) -> bool:
+        """As git itself reads it: of conditional includes libgit2 knows some alone."""
+        return self._git.try_run("config", "--type=bool", "commit.gpgSign", hooks=True)[1].strip() == "true"
 
     def hooked(self) -> bool:
         hook = self._git.run("rev-parse", "--git-path", "hooks/reference-transaction", hooks=True)

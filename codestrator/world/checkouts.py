@@ -4,19 +4,23 @@ import os
 import tempfile
 import time
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from codestrator.errors import Conflict, External
 from codestrator.ports import Git
+from codestrator.world.git import displayed
 
 # Words of `git read-tree` for a file that it would have to overwrite; anything else is a failure of git.
 REFUSALS = ("' not uptodate", "' would be overwritten", "' would be removed", "' would lose")
 INDEX_SECONDS = 3.0
 REST_SECONDS = 0.05
+PATHSPECS = 500
+SHOWN = 100
 ABSENT, SUBMODULE = "000000", "160000"
 
 
 def bring_up(git: Git, path: Path, old: str, new: str) -> None:
+    refuse_ignored(git, path, old, new)
     status, err = _read_tree(git, path, old, new)
     if status and "' not uptodate" in err:  # it refuses also what was only touched; seldom worth looking at every file
         git.try_run("update-index", "-q", "--refresh", at=path)
@@ -34,11 +38,37 @@ def bring_up(git: Git, path: Path, old: str, new: str) -> None:
             exit_status=status,
             stderr_tail=err[-2000:],
         )
-    files = [line.split("'")[1] for line in lines]
-    raise Conflict(
+    raise _in_the_way(path, new, [line.split("'")[1] for line in lines])
+
+
+def refuse_ignored(git: Git, path: Path, old: str, new: str) -> None:
+    """Refuse where an ignored file is in the way of one that only `new` has: git would write over it unasked."""
+    names = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=A", old, new, at=path)
+    taken = sorted({place for name in names.split("\0") if name and (place := _taken(path, name))})
+    files: list[str] = []
+    for start in range(0, len(taken), PATHSPECS):
+        some = (f":(top,literal){name}" for name in taken[start : start + PATHSPECS])
+        found = git.run("ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", *some, at=path)
+        files += [displayed(name) for name in found.split("\0") if name]
+    if files:
+        raise _in_the_way(path, new, files)
+
+
+def _taken(path: Path, name: str) -> str | None:
+    """What has the place of a file that is to be made, or of a folder on the way to it."""
+    parts = PurePosixPath(name).parts
+    for count in range(1, len(parts)):
+        place = path.joinpath(*parts[:count])
+        if place.is_symlink() or not place.is_dir():
+            return "/".join(parts[:count]) if os.path.lexists(place) else None
+    return name if os.path.lexists(path / name) else None
+
+
+def _in_the_way(path: Path, new: str, files: list[str]) -> Conflict:
+    return Conflict(
         f"'{path}' cannot be brought up to '{new[:12]}' without overwriting {', '.join(files[:5])}",
         hint="Commit or move these files, then call the same again.",
-        files=files,
+        files=files[:SHOWN],
     )
 
 

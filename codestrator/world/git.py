@@ -39,7 +39,9 @@ LOCAL = (
 # Hooks of git's configuration run although there is no folder of hooks; ours leave at once where this is set.
 NO_HOOKS_OF_OURS = {"CODESTRATOR_SKIP_HOOKS": "1"}
 QUIET = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", "GIT_PAGER": "cat", "GIT_OPTIONAL_LOCKS": "0"}
-ALWAYS = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "core.quotePath=false")
+# A submodule's folder is its user's to bring up, as after `git merge`; it may lack the commit, or hold other work.
+NOT_RECURSED = ("-c", "submodule.recurse=false")
+ALWAYS = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "core.quotePath=false", *NOT_RECURSED)
 WITHOUT_HOOKS = ("-c", f"core.hooksPath={os.devnull}", "-c", "commit.gpgSign=false", "-c", "core.fsmonitor=false")
 TAIL = 2000
 END_SECONDS = 2

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from codestrator.errors import External, WrongState
 from codestrator.ports import Git, Snapshot
+from codestrator.world import checkouts
 from codestrator.world.files import failed, make_private
 from codestrator.world.git import displayed
+
+AS_IT_IS = ("-c", "core.safecrlf=false")  # what is kept is not refused for the ends of its lines
 
 
 def take(git: Git, path: Path, private: Path, message: str, max_untracked_bytes: int) -> Snapshot:
@@ -34,11 +37,14 @@ def _taken(git: Git, path: Path, private: Path, message: str, max_untracked_byte
             shutil.copy2(source, index)
         env = {"GIT_INDEX_FILE": str(index)}
         staged = _commit(git, path, _tree_of_index(git, path, env, head), [head], f"index of {message}")
-        git.run("add", "-u", ".", at=path, env=env)
+        _unhide(git, path, env)
+        git.run(*AS_IT_IS, "add", "-u", "--sparse", ".", at=path, env=env)
         taken, skipped = _untracked(git, path, env, max_untracked_bytes)
+        skipped += [(displayed(f"{name}/"), 0) for name in _inside(git, path)]
         if taken:
             names = b"".join(os.fsencode(name) + b"\0" for name in taken)
-            git.run("update-index", "--add", "--remove", "--replace", "-z", "--stdin", at=path, env=env, stdin=names)
+            words = ("update-index", "--add", "--remove", "--replace", "-z", "--stdin")
+            git.run(*AS_IT_IS, *words, at=path, env=env, stdin=names)
         tree = git.run("write-tree", at=path, env=env)
     commit = _commit(git, path, tree, [head, staged], message)
     changed = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", head, tree, at=path).split("\0")
@@ -50,6 +56,46 @@ def _tree_of_index(git: Git, path: Path, env: dict[str, str], head: str) -> str:
     """In the middle of a conflict the index has no tree; HEAD's stands for it then, the files hold the conflict."""
     status, tree, _ = git.try_run("write-tree", at=path, env=env)
     return tree.strip() if status == 0 else git.run("rev-parse", f"{head}^{{tree}}", at=path)
+
+
+def unseen(git: Git, path: Path, private: Path) -> list[str]:
+    """Changed files that git does not show as changed, because the user has told it to take them for unchanged."""
+    if not _hidden(git, path):
+        return []
+    make_private(private)
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir=private, prefix="unseen-") as place:
+        index = Path(place) / "index"
+        shutil.copy2(Path(git.run("rev-parse", "--absolute-git-dir", at=path)) / "index", index)
+        env = {"GIT_INDEX_FILE": str(index)}
+        names = _unhide(git, path, env)
+        git.try_run("update-index", "-q", "--refresh", at=path, env=env)
+        changed = git.run("diff-files", "-z", "--name-only", at=path, env=env).split("\0")
+    return [name for name in names if name in set(changed)]
+
+
+def _unhide(git: Git, path: Path, env: dict[str, str]) -> list[str]:
+    """Let git look at all files again, in an index of ours; those that it took for unchanged."""
+    names = _hidden(git, path)
+    stdin = b"".join(os.fsencode(name) + b"\0" for name in names)
+    for word in ("--no-assume-unchanged", "--no-skip-worktree") if names else ():  # git heeds one of them at a time
+        git.run("update-index", word, "-z", "--stdin", at=path, env=env, stdin=stdin)
+    return names
+
+
+def _hidden(git: Git, path: Path) -> list[str]:
+    tagged = (line.partition(" ") for line in git.run("ls-files", "-v", "-z", at=path).split("\0") if line)
+    return [name for tag, _, name in tagged if (tag == "S" or tag.islower()) and os.path.lexists(path / name)]
+
+
+def _inside(git: Git, path: Path) -> list[str]:
+    """Submodules with uncommitted changes, of which a snapshot has the commit alone (porcelain v2: `S`, then `MU`)."""
+    if not (path / ".gitmodules").exists():  # a look at every file once more, which few need
+        return []
+    lines = git.run("status", "--porcelain=v2", "-z", "--no-renames", "--ignore-submodules=none", at=path).split("\0")
+    words = (line.split(" ", 8) for line in lines if line.startswith("1 "))
+    return [name for _, _, kind, *_, name in words if kind.startswith("S") and not kind.endswith("..")]
 
 
 def _untracked(git: Git, path: Path, env: dict[str, str], limit: int) -> tuple[list[str], list[tuple[str, int]]]:
@@ -80,6 +126,7 @@ def _commit(git: Git, path: Path, tree: str, parents: list[str], message: str) -
 
 def restore(git: Git, path: Path, commit: str) -> tuple[int, int]:
     """Files first, which refuses to overwrite; then the index, and what that does not know is untracked again."""
+    checkouts.refuse_ignored(git, path, f"{commit}^1", commit)
     git.run("read-tree", "-m", "-u", f"{commit}^1", commit, at=path)
     git.run("read-tree", f"{commit}^2", at=path)
     git.try_run("update-index", "-q", "--refresh", at=path)
@@ -92,6 +139,7 @@ def restore(git: Git, path: Path, commit: str) -> tuple[int, int]:
 
 def replace(git: Git, path: Path, old: str, new: str, branch: str) -> None:
     """From one snapshot to another: git refuses, with nothing changed, where a file that neither has is in the way."""
+    checkouts.refuse_ignored(git, path, old, new)
     git.run("read-tree", old, at=path)
     git.try_run("update-index", "-q", "--refresh", at=path)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from codestrator.errors import Conflict, External, InvalidParams, WrongState
 from codestrator.ports import Folder, Git, Snapshot
-from codestrator.world import snapshots
+from codestrator.world import snapshots, submodules
 from codestrator.world.files import make_private
 from codestrator.world.git import displayed
 
@@ -36,10 +36,11 @@ IGNORE = "# made by codestrator: its worktrees are not part of this one\n*\n"
 class GitWorktrees:
     """The worktrees of one repository. `ignored` is the folder under which ours are made, kept out of `git status`."""
 
-    def __init__(self, git: Git, ignored: Callable[[], Path | None], private: Path) -> None:
+    def __init__(self, git: Git, ignored: Callable[[], Path | None], common_dir: Path) -> None:
         self._git = git
         self._ignored = ignored
-        self._private = private
+        self._common_dir = common_dir
+        self._private = common_dir / "codestrator" / "snapshots"
 
     def folders(self) -> list[Folder]:
         found: list[Folder] = []
@@ -151,6 +152,11 @@ class GitWorktrees:
         if not aside.exists() and any(one.path == aside for one in self.folders()):
             self._forget(aside)
 
+    def hide(self) -> None:
+        top = self._ignored()
+        if top and not (top / ".gitignore").exists() and any((one / ".git").is_file() for one in top.iterdir()):
+            (top / ".gitignore").write_text(IGNORE, encoding="ascii")
+
     def _keep_out_of_status(self, path: Path) -> None:
         """A folder that ignores itself: the user's own ignore files and configuration stay as they are."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,7 +224,12 @@ class GitWorktrees:
             self._forget(place)
 
     def _refuse_dirty(self, folder: Path, path: Path, rescued: str | None) -> None:
-        changes = self.changes(folder)
+        inner = submodules.of(self._git, self._common_dir, path)
+        if folder == path or not inner:
+            changes = self.unsaved(folder)
+        else:  # git does not look into submodules of a folder that was moved
+            changes = [one.name for one in inner if submodules.changed(self._git, one, folder)]
+            changes += [displayed(line[3:]) for line in self._status(folder, ignore="dirty")]
         if changes and not (rescued and self._same_as(folder, rescued)):
             raise WrongState(
                 f"'{path}' has {len(changes)} uncommitted changes, first '{changes[0]}', expected none",
@@ -244,8 +255,21 @@ class GitWorktrees:
         some = only if len(only) <= PATHSPECS and not any("\ufffd" in name for name in only) else ()
         return [displayed(line[3:]) for line in self._status(path, some)]
 
-    def _status(self, path: Path, only: Sequence[str] = (), env: dict[str, str] | None = None) -> list[str]:
-        options = ("-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none")
+    def unsaved(self, path: Path) -> list[str]:
+        unseen = snapshots.unseen(self._git, path, self._private)
+        return self.changes(path) + [displayed(name) for name in unseen]
+
+    def unshared(self, path: Path) -> list[str]:
+        inner = submodules.of(self._git, self._common_dir, path)
+        return [one.name for one in inner if submodules.unshared(self._git, one)]
+
+    def has_submodules(self, path: Path) -> bool:
+        return any(one.place for one in submodules.of(self._git, self._common_dir, path))
+
+    def _status(
+        self, path: Path, only: Sequence[str] = (), env: dict[str, str] | None = None, ignore: str = "none"
+    ) -> list[str]:
+        options = ("-z", "--untracked-files=all", "--no-renames", f"--ignore-submodules={ignore}")
         paths = ("--", *(f":(top,literal){name}" for name in only)) if only else ()
         status = self._git.run("status", "--porcelain=v1", *options, *paths, at=path, env=env)
         return [line for line in status.split("\0") if len(line) > 3]

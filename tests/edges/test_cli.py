@@ -1,6 +1,7 @@
 """The command line as a person and a script use it: real processes in real repositories."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,22 @@ def test_help_works_outside_of_a_repository_and_names_every_noun(run: Run, tmp_p
 
 
 def test_outside_of_a_repository_a_call_is_refused_with_its_status(run: Run, tmp_path: Path) -> None:
-    assert refused(run("--json", "status", at=tmp_path))["code"] == "not_found"
+    for verb in ("status", "init", "uninstall"):
+        assert refused(run("--json", verb, at=tmp_path))["code"] == "not_found", verb
+
+
+def test_in_a_folder_that_was_removed_a_call_is_refused_and_works_with_the_repository_named(
+    repo: Path, root: Actor, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'rmdir "$PWD"; {shlex.quote(sys.executable)} -m codestrator --json "$@" task list'
+    for words, status, told in (((), 4, "was removed"), (("--repo", str(repo)), 0, '"ok":true')):
+        gone.mkdir(exist_ok=True)
+        done = subprocess.run(
+            ["sh", "-c", command, "sh", *words], cwd=gone, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, told in done.stdout, done.stderr) == (status, True, "")
 
 
 def test_required_parameters_may_go_without_their_names(run: Run, root: Actor) -> None:

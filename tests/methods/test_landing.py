@@ -341,6 +341,15 @@ def test_requests_are_checked_before_anything_is_stored(root: Actor) -> None:
     assert refused.value.details["unfinished"] == [child]
 
 
+@pytest.mark.parametrize(("words", "told"), [(("-c", "mine"), "'mine'"), (("--detach",), "a detached HEAD")])
+def test_commits_on_another_branch_are_told_of(root: Actor, words: tuple[str, ...], told: str) -> None:
+    git("switch", "-q", *words, at=root.path)
+    commit(root.path, "a.txt", "one\n")
+    with unchanged(root), pytest.raises(WrongState, match="no commit that 'main' lacks") as refused:
+        root("merge.main.request")
+    assert told in (refused.value.hint or "")
+
+
 def test_asking_twice_is_asking_once(root: Actor) -> None:
     feature = work(root)
     first = root("merge.request", feature_task_id=feature, notes={"why": "now"})

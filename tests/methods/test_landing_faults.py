@@ -145,8 +145,10 @@ def test_the_users_signing_applies(root: Actor, repo: Path, tmp_path: Path, work
     program.write_text(f"#!/bin/sh\ncat >/dev/null\n{words if works else 'echo no key >&2; exit 2'}\n")
     program.chmod(0o755)
     approved(root)
-    git("config", "commit.gpgsign", "true", at=repo)
-    git("config", "gpg.program", str(program), at=repo)
+    git("remote", "add", "work", "https://example.org/work", at=repo)
+    included = tmp_path / "work.config"
+    included.write_text(f"[commit]\n\tgpgsign\n[gpg]\n\tprogram = {program}\n", encoding="utf-8")
+    git("config", "includeIf.hasconfig:remote.*.url:https://example.org/**.path", str(included), at=repo)
     before = main(root)
     if works:
         root("merge.main.land")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from codestrator.errors import NotFound, WrongState
+from codestrator.errors import Conflict, NotFound, WrongState
 from tests.actors import Actor, unchanged
 from tests.conftest import git
 from tests.methods.test_worktrees import spawned
@@ -35,7 +35,7 @@ def test_into_a_fresh_worktree_comes_all_as_it_was(root: Actor) -> None:
     head = git("rev-parse", "HEAD", at=root.path)
     found = root("rescue.restore", snapshot_id=snapshot)
     folder = Path(found["path"])
-    assert folder != root.path and found["head"] == head == git("rev-parse", "HEAD", at=folder)
+    assert folder.name == f"{root.path.name}-2" and found["head"] == head == git("rev-parse", "HEAD", at=folder)
     assert git("status", "--porcelain", at=folder) == before
     assert git("diff", "--cached", at=folder) == git("diff", "--cached", at=root.path)
     assert (folder / "kept.txt").read_text() == "and changed again\n" and not (folder / "gone.txt").exists()
@@ -53,6 +53,17 @@ def test_into_the_same_worktree_only_where_nothing_would_be_lost(root: Actor) ->
     git("clean", "-qfd", at=root.path)
     assert root("rescue.restore", snapshot_id=snapshot, into="same")["path"] == str(root.path)
     assert git("status", "--porcelain", at=root.path) == before
+
+
+def test_an_ignored_file_is_not_overwritten_by_what_comes_back(root: Actor) -> None:
+    (root.path / "settings").write_text("as it was\n", encoding="utf-8")
+    snapshot = saved(root, root.path)
+    Path(root.world.common_dir, "info").mkdir(exist_ok=True)
+    Path(root.world.common_dir, "info", "exclude").write_text("settings\n", encoding="utf-8")
+    (root.path / "settings").write_text("as it is\n", encoding="utf-8")
+    with unchanged(root), pytest.raises(Conflict, match="settings"):
+        root("rescue.restore", snapshot_id=snapshot, into="same")
+    assert (root.path / "settings").read_text(encoding="utf-8") == "as it is\n"
 
 
 def test_a_worktree_that_went_on_is_not_set_back(root: Actor) -> None:

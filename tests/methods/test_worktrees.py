@@ -1,5 +1,7 @@
 """Worktrees: recorded, spawned, listed, removed."""
 
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,17 @@ def test_a_folder_that_is_gone_is_listed_as_lost(root: Actor) -> None:
     assert item["worktree"]["id"] == child and item["exists"] is False
 
 
+def test_a_folder_that_was_moved_with_git_is_told_of_with_the_way_back(root: Actor, tmp_path: Path) -> None:
+    _, folder = spawned(root)
+    git("worktree", "move", "--force", "--force", str(folder), str(tmp_path / "moved"), at=root.path)
+    (found,) = root("doctor.check", checks=["worktrees"])["items"]
+    back = found["consequence"].partition("; ")[2].removesuffix(" brings it back")
+    assert str(tmp_path / "moved") in found["consequence"]
+    git(*shlex.split(back)[1:], at=root.path)
+    (found,) = root("doctor.check", checks=["worktrees"])["items"]
+    assert found["severity"] == "ok" and folder.is_dir()
+
+
 def test_a_clean_worktree_is_removed_and_its_branch_stays(root: Actor) -> None:
     child, folder = spawned(root)
     found = root("worktree.remove", worktree_id=child)
@@ -174,6 +187,18 @@ def test_uncommitted_work_is_never_removed(root: Actor) -> None:
         root("worktree.remove", worktree_id=child, delete_branch=True)
     assert refused.value.details["files"] == ["new.txt"]
     assert (folder / "new.txt").read_text(encoding="utf-8") == "mine\n"
+
+
+def test_a_change_that_git_was_told_not_to_see_is_never_removed(root: Actor) -> None:
+    child, folder = spawned(root)
+    git("update-index", "--skip-worktree", "README.md", at=folder)
+    (folder / "README.md").write_text("mine alone\n", encoding="utf-8")
+    with unchanged(root), pytest.raises(WrongState) as refused:
+        root("worktree.remove", worktree_id=child)
+    assert refused.value.details["files"] == ["README.md"]
+    found = root("worktree.remove", worktree_id=child, rescue=True)
+    root("rescue.restore", snapshot_id=found["snapshot_id"], into="same")
+    assert (folder / "README.md").read_text(encoding="utf-8") == "mine alone\n"
 
 
 def test_unmerged_commits_are_never_removed(root: Actor) -> None:
@@ -287,6 +312,32 @@ def test_a_record_and_a_lost_folder_can_be_removed(root: Actor) -> None:
     folder.rename(folder.with_name("elsewhere"))
     assert root("worktree.remove", worktree_id=child)["worktree"]["status"] == "removed"
     assert str(folder) not in git("worktree", "list", at=root.path)
+
+
+def test_commits_of_a_detached_head_count_when_the_folder_is_gone(root: Actor) -> None:
+    child, folder = spawned(root)
+    git("checkout", "-q", "--detach", at=folder)
+    head = commit(folder, "a.txt")
+    shutil.rmtree(folder)
+    for rescue in (False, True):
+        with unchanged(root), pytest.raises(WrongState) as refused:
+            root("worktree.remove", worktree_id=child, rescue=rescue)
+        assert refused.value.details["commits"] == [head]
+    git("branch", "kept", head, at=root.path)
+    git("merge", "-q", "kept", at=root.path)
+    assert root("worktree.remove", worktree_id=child)["worktree"]["status"] == "removed"
+
+
+def test_a_branch_that_is_checked_out_elsewhere_is_not_deleted(root: Actor, tmp_path: Path) -> None:
+    child, folder = spawned(root)
+    branch = git("branch", "--show-current", at=folder)
+    git("checkout", "-q", "--detach", at=folder)
+    git("worktree", "add", "-q", str(tmp_path / "elsewhere"), branch, at=root.path)
+    for dry_run in (True, False):
+        with unchanged(root), pytest.raises(WrongState, match="elsewhere"):
+            root("worktree.remove", worktree_id=child, delete_branch=True, dry_run=dry_run)
+    assert root("worktree.remove", worktree_id=child)["branch_kept"]
+    assert git("branch", "--show-current", at=tmp_path / "elsewhere") == branch
 
 
 def test_the_name_of_a_removed_worktree_is_free_when_its_branch_is(root: Actor) -> None:

@@ -90,6 +90,38 @@ def test_bringing_up_overwrites_no_work(world: LocalWorld, repo: Path, linked: P
     assert git("status", "--porcelain", at=repo) == before
 
 
+@pytest.mark.parametrize("name", ["neu/file", "neu", "neu/file/below"])
+def test_an_ignored_file_is_no_less_work(world: LocalWorld, repo: Path, linked: Path, name: str) -> None:
+    old, new = merged(world, repo, linked)
+    (repo / ".git" / "info").mkdir(exist_ok=True)
+    (repo / ".git" / "info" / "exclude").write_text("neu\n", encoding="utf-8")
+    (repo / name).parent.mkdir(parents=True, exist_ok=True)
+    (repo / name).write_text("secret\n", encoding="utf-8")
+    with pytest.raises(Conflict, match="without overwriting") as refused:
+        world.branches.bring_up(repo, old, new)
+    assert refused.value.details["files"] == [name]
+    assert (repo / name).read_text(encoding="utf-8") == "secret\n"
+    assert git("status", "--porcelain", at=repo) == ""
+
+
+def test_a_submodules_folder_is_left_to_its_user(world: LocalWorld, repo: Path, tmp_path: Path) -> None:
+    git("config", "submodule.recurse", "true", at=repo)
+    origin = tmp_path / "origin"
+    git("init", "-q", str(origin), at=tmp_path)
+    before, after = commit(origin, "a", "1\n"), commit(origin, "a", "2\n")
+    git("clone", "-q", str(origin), str(repo / "inner"), at=tmp_path)
+    git("checkout", "-q", before, at=repo / "inner")
+    git("submodule", "--quiet", "add", str(origin), "inner", at=repo)
+    git("commit", "-qm", "a submodule", at=repo)
+    old = git("rev-parse", "HEAD", at=repo)
+    git("update-index", "--cacheinfo", f"160000,{'1' * 40},inner", at=repo)  # a commit that is not here
+    new = git("commit-tree", git("write-tree", at=repo), "-p", old, "-m", "x", at=repo)
+    git("reset", "-q", at=repo)
+    world.branches.bring_up(repo, old, new)
+    assert git("ls-files", "--stage", "inner", at=repo).startswith(f"160000 {'1' * 40}")
+    assert git("rev-parse", "HEAD", at=repo / "inner") == before != after
+
+
 def test_an_index_in_use_is_no_conflict_of_files(world: LocalWorld, repo: Path, linked: Path) -> None:
     old, new = merged(world, repo, linked)
     (repo / ".git" / "index.lock").write_text("", encoding="ascii")

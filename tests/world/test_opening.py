@@ -196,6 +196,23 @@ def test_settings_come_from_every_level_of_git_config(repo: Path) -> None:
     assert (settings.remote, settings.authority, settings.worktree_root) == (None, "local", ".codestrator/worktrees")
 
 
+def test_a_file_named_by_the_environment_stands_for_the_users_own(
+    repo: Path, sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sealed / ".gitconfig").write_text("[user]\n\tname = Home\n[codestrator]\n\tmaxChildren = 3\n", encoding="utf-8")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "named"))
+    assert opened(repo).settings.max_children == 6
+    git("config", "--global", "user.name", "Named", at=repo)
+    git("config", "--global", "codestrator.maxChildren", "4", at=repo)
+    world = opened(repo)
+    assert (world.git.config("user.name"), world.settings.max_children) == ("Named", 4)
+    git("config", "codestrator.maxChildren", "5", at=repo)
+    assert opened(repo).settings.max_children == 5
+    (tmp_path / "named").write_text("[user\n", encoding="utf-8")
+    with pytest.raises(External, match="could not be read"):
+        opened(repo)
+
+
 def test_a_change_of_configuration_is_seen_by_a_running_process(repo: Path) -> None:
     world = opened(repo)
     assert world.git.config("user.nick", "nobody") == "nobody"

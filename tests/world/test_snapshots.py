@@ -128,6 +128,38 @@ def test_a_file_and_a_folder_may_trade_places(
     assert git("ls-tree", "-r", "--name-only", one.tree, at=linked).split()[2:] == there
 
 
+@pytest.mark.parametrize(
+    "marks", [["--assume-unchanged"], ["--skip-worktree"], ["--assume-unchanged", "--skip-worktree"]]
+)
+def test_what_git_was_told_to_take_for_unchanged_is_kept_too(world: LocalWorld, linked: Path, marks: list[str]) -> None:
+    for mark in marks:
+        git("update-index", mark, "README.md", at=linked)
+    assert world.worktrees.unsaved(linked) == []
+    (linked / "README.md").write_text("mine alone\n", encoding="utf-8")
+    before = traces(linked)
+    assert world.worktrees.changes(linked) == [] and world.worktrees.unsaved(linked) == ["README.md"]
+    assert git("show", f"{take(world, linked).commit}:README.md", at=linked) == "mine alone"
+    assert traces(linked) == before
+
+
+def test_a_file_outside_of_a_sparse_checkout_is_kept_too(world: LocalWorld, linked: Path) -> None:
+    commit(linked, "in/file", "text\n")
+    commit(linked, "out/file", "text\n")
+    git("sparse-checkout", "set", "in", at=linked)
+    assert not (linked / "out").exists() and take(world, linked).files == 0
+    (linked / "out").mkdir()
+    (linked / "out" / "file").write_text("changed\n", encoding="utf-8")
+    assert git("show", f"{take(world, linked).commit}:out/file", at=linked) == "changed"
+
+
+def test_ends_of_lines_are_no_reason_to_refuse(world: LocalWorld, repo: Path, linked: Path) -> None:
+    git("config", "core.autocrlf", "true", at=repo)
+    git("config", "core.safecrlf", "true", at=repo)
+    (linked / "README.md").write_bytes(b"changed\n")
+    (linked / "new").write_bytes(b"new\n")
+    assert take(world, linked).files == 2
+
+
 def test_the_middle_of_a_conflict_is_kept_as_it_stands(world: LocalWorld, repo: Path, linked: Path) -> None:
     commit(repo, "README.md", "here\n")
     commit(linked, "README.md", "there\n")

@@ -41,6 +41,15 @@ def test_a_worktree_that_another_process_is_just_making_is_waited_for(world: Loc
     made.join()
 
 
+def test_worktrees_are_invisible_again_after_git_clean(world: LocalWorld, repo: Path, linked: Path) -> None:
+    git("clean", "-qfdx", at=repo)
+    assert git("status", "--porcelain", at=repo) == "?? .codestrator/"
+    open_world(repo, forgiving=True)
+    assert git("status", "--porcelain", at=repo) == "?? .codestrator/"
+    open_world(repo)
+    assert git("status", "--porcelain", at=repo) == "" and linked.is_dir()
+
+
 def test_removing_the_last_worktree_leaves_no_folder_behind(world: LocalWorld, repo: Path, linked: Path) -> None:
     world.worktrees.remove(linked)
     assert not (repo / ".codestrator").exists()

@@ -58,7 +58,8 @@ def _of_one(look: Look, worktree: Worktree, folder: Path | None) -> Found:
         yield mendable(
             "warning",
             f"'{worktree.id}' should be at '{place.path}', where nothing is",
-            f"its branch '{worktree.branch}' is untouched; rescue.restore brings a snapshot back",
+            _moved_to(look, worktree, folder)
+            or f"its branch '{worktree.branch}' is untouched; rescue.restore brings a snapshot back",
             lambda: _mark(look, worktree.id, "lost"),
         )
     elif place.status == "lost" and (folder / ".git").exists():
@@ -70,6 +71,16 @@ def _of_one(look: Look, worktree: Worktree, folder: Path | None) -> Found:
         )
     elif place.status == "active" and folder.is_dir():
         yield from _branch_of(look, worktree, folder)
+
+
+def _moved_to(look: Look, worktree: Worktree, folder: Path) -> str | None:
+    """What to do where git knows of the folder at another place, because somebody moved it with git."""
+    elsewhere = (one.path for one in look.world.worktrees.folders() if one.branch == worktree.branch)
+    found = next((one for one in elsewhere if worktree.branch and one != folder and one.is_dir()), None)
+    if found is None:
+        return None
+    back = f"git worktree move --force --force {shlex.quote(str(found))} {shlex.quote(str(folder))}"
+    return f"git has it at '{found}', where it speaks for no session; {back} brings it back"
 
 
 def _branch_of(look: Look, worktree: Worktree, folder: Path) -> Found:
