@@ -11,6 +11,7 @@ from codestrator.errors import CodestratorError, Forbidden, WrongState
 from codestrator.methods import intents, places, rescue, who
 from codestrator.methods.worktrees import check_owner, live_threads
 from codestrator.params import Params, SessionId, WorktreeId
+from codestrator.ports import Snapshot
 from codestrator.records import Intent, Rescue, Session, Worktree
 from codestrator.text import counted
 
@@ -77,9 +78,16 @@ def _rescued(flow: Flow, worktree: Worktree, found: Found, delete_branch: bool) 
             hint="Commit what is there, in a submodule too and pushed from it, then call the same again.",
             files=files[:SHOWN],
         )
-    snapshot, new = rescue.take(flow, worktree, found.folder, "removal", own=True)
-    if snapshot.skipped:
-        names = [one.path for one in snapshot.skipped]
+    snapshot, new = rescue.take(
+        flow, worktree, found.folder, "removal", own=True, check=lambda taken: _check_whole(worktree, taken)
+    )
+    if new:
+        flow.transact(lambda tx: rescue.keep(tx, snapshot), worktree.id)
+    return snapshot
+
+
+def _check_whole(worktree: Worktree, taken: Snapshot) -> None:
+    if names := [name for name, _ in taken.skipped]:
         raise _refuse(
             worktree,
             f"has {counted(len(names), 'file')} that a snapshot leaves out, first '{names[0]}'",
@@ -87,9 +95,6 @@ def _rescued(flow: Flow, worktree: Worktree, found: Found, delete_branch: bool) 
             hint="Move it out of the worktree, or give codestrator.snapshotMaxBytes a greater value for a large file.",
             files=names,
         )
-    if new:
-        flow.transact(lambda tx: rescue.keep(tx, snapshot), worktree.id)
-    return snapshot
 
 
 def _own(tx: Tx, want: Remove) -> Worktree:
@@ -119,7 +124,7 @@ def inspect(flow: Flow, tx: Tx, worktree: Worktree, *, rescue: bool = False) -> 
         hint = f"Finish or abort the {operation} there, then call the same again."
         raise _refuse(worktree, f"has a {operation} in progress", "no operation in progress", hint=hint)
     if place is not None:
-        _check_submodules(flow, worktree, place)
+        _check_inner(flow, worktree, place)
     files = flow.world.worktrees.unsaved(folder) if folder is not None else []
     if files and not rescue:
         raise _refuse(
@@ -138,8 +143,18 @@ def inspect(flow: Flow, tx: Tx, worktree: Worktree, *, rescue: bool = False) -> 
     return Found(folder, heads[0] if heads else None, state, bool(files))
 
 
-def _check_submodules(flow: Flow, worktree: Worktree, place: Path) -> None:
-    """Git keeps their repositories with the worktree: what is in them alone would go with it."""
+def _check_inner(flow: Flow, worktree: Worktree, place: Path) -> None:
+    """What lies inside of it would go with it: other worktrees, and what its submodules alone have."""
+    if inner := [
+        str(one.path) for one in flow.world.worktrees.folders() if place in one.path.parents and one.path.is_dir()
+    ]:
+        raise _refuse(
+            worktree,
+            f"has another worktree inside, '{inner[0]}'",
+            "none",
+            hint="Move that elsewhere with git worktree move, then call the same again.",
+            files=inner,
+        )
     if names := flow.world.worktrees.unshared(place):
         raise _refuse(
             worktree,

@@ -1,5 +1,6 @@
 """Snapshots: uncommitted work kept under a ref of its own before anything is said of it, or done to it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from codestrator.calls import Flow, Tx
 from codestrator.errors import Busy, External
 from codestrator.methods import paging
 from codestrator.params import Paged, SessionId, WorktreeId
-from codestrator.ports import Contention, Move
+from codestrator.ports import Contention, Move, Snapshot
 from codestrator.records import Rescue, Session, Skipped, Worktree
 
 
@@ -35,14 +36,17 @@ def take(
     case_id: str | None = None,
     thread_id: str | None = None,
     own: bool = False,
+    check: Callable[[Snapshot], None] | None = None,
 ) -> tuple[Rescue, bool]:
     """Keep what a worktree has now: (its document, to be published by the caller, whether it is new).
 
     The ref is written and read back before this returns; an unchanged worktree gives its newest snapshot again, with
-    `own` only if that was taken for the same reason and thread.
+    `own` only if that was taken for the same reason and thread. `check` may refuse it while no ref names it.
     """
     limit = flow.settings.snapshot_max_bytes
     taken = flow.world.worktrees.snapshot(folder, message=f"{reason} {worktree.id}", max_untracked_bytes=limit)
+    if check:
+        check(taken)
     tx = flow.read()
     newest = tx.get(Rescue, worktree.latest_snapshot_id)
     skipped = tuple(Skipped(path=path, bytes=size) for path, size in taken.skipped)
@@ -50,22 +54,24 @@ def take(
     same = newest and (newest.tree, newest.head, newest.skipped) == (taken.tree, taken.head, skipped)
     if newest and fits and same and same_index(flow, newest.commit, taken.commit):
         return newest, False
-    snapshot = Rescue(
-        id=tx.mint("snap"),
-        worktree_id=worktree.id,
+    about = {"worktree_id": worktree.id, "reason": reason, "case_id": case_id, "thread_id": thread_id}
+    snapshot = _document(tx.mint("snap"), taken, skipped, **about)
+    _write_ref(flow, snapshot)
+    return snapshot, True
+
+
+def _document(snapshot_id: str, taken: Snapshot, skipped: tuple[Skipped, ...], **about: Any) -> Rescue:
+    return Rescue(
+        id=snapshot_id,
         commit=taken.commit,
         tree=taken.tree,
         head=taken.head,
         branch=taken.branch,
-        reason=reason,
         files=taken.files,
         bytes=taken.bytes,
         skipped=skipped,
-        case_id=case_id,
-        thread_id=thread_id,
+        **about,
     )
-    _write_ref(flow, snapshot)
-    return snapshot, True
 
 
 def same_index(flow: Flow, one: str, other: str) -> bool:

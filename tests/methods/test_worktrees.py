@@ -233,6 +233,18 @@ def test_a_place_of_work_is_not_removed(root: Actor) -> None:
     assert refused.value.details["threads"] == [root.thread]
 
 
+def test_a_worktree_inside_of_it_does_not_go_with_it(root: Actor) -> None:
+    child, folder = spawned(root)
+    Path(root.world.common_dir, "info").mkdir(exist_ok=True)
+    Path(root.world.common_dir, "info", "exclude").write_text("mine/\n", encoding="utf-8")
+    git("worktree", "add", "-q", "-b", "mine", str(folder / "mine"), at=root.path)
+    for rescue in (False, True):
+        with unchanged(root), pytest.raises(WrongState, match="another worktree inside"):
+            root("worktree.remove", worktree_id=child, rescue=rescue)
+    git("worktree", "remove", str(folder / "mine"), at=root.path)
+    assert root("worktree.remove", worktree_id=child)["worktree"]["status"] == "removed"
+
+
 def test_an_operation_in_progress_is_not_removed(root: Actor) -> None:
     child, folder = spawned(root)
     git("bisect", "start", at=folder)
@@ -284,8 +296,9 @@ def test_a_rescue_that_would_leave_files_out_is_refused(root: Actor) -> None:
     child, folder = spawned(root)
     (folder / "large.bin").write_text("more than ten bytes\n", encoding="utf-8")
     root.world.settings.snapshot_max_bytes = 10
-    with pytest.raises(WrongState) as refused:
+    with unchanged(root), pytest.raises(WrongState) as refused:
         root("worktree.remove", worktree_id=child, rescue=True)
+    assert git("for-each-ref", "refs/codestrator/rescue", at=root.path) == ""
     assert refused.value.details["files"] == ["large.bin"] and (folder / "large.bin").exists()
 
 
