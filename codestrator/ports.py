@@ -97,7 +97,7 @@ class Folder(NamedTuple):
     head: str
     branch: str | None
     prunable: bool
-    locked: bool
+    locked: str | None  # why, None where it is not
 
 
 class Snapshot(NamedTuple):
@@ -216,6 +216,10 @@ class Branches(Protocol):
 
         Nothing is written where it refuses or fails.
         """
+        ...
+
+    def expect_room(self, path: Path, old: str, new: str) -> None:
+        """Refuse as `bring_up` does where an ignored file is in the way of what `new` adds."""
         ...
 
     def bring_back(self, path: Path, old: str, new: str) -> None:

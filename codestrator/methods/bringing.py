@@ -7,7 +7,7 @@ from pathlib import Path
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import Busy, CodestratorError, Conflict, WrongState
-from codestrator.methods import intents, names, placing
+from codestrator.methods import intents, names, places, placing
 from codestrator.ports import Contention, Move
 from codestrator.records import SESSION_ENDED, Intent, Place, Rescue, Session, Worktree
 from codestrator.store.joining import is_ancestor
@@ -59,9 +59,7 @@ def bring(flow: Flow, worktree: Worktree, path: Path, snapshot: Rescue | None, o
     try:
         _at(flow, worktree, branch, head)
         kept = snapshot.commit if snapshot else None
-        counted = flow.world.worktrees.recreate(
-            path, branch, kept, aside=aside, reason=f"in use by codestrator {owner}"
-        )
+        counted = flow.world.worktrees.recreate(path, branch, kept, aside=aside, reason=f"{places.LOCKED} {owner}")
         flow.transact(lambda tx: _recorded(tx, tx.require(Intent, intent_id)), worktree.id)
         return counted
     except CodestratorError as error:

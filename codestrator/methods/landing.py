@@ -54,6 +54,8 @@ def land(flow: Flow, want: Landing) -> dict[str, Any]:
     plan = _plan(flow, tx, item, head, lease, want.message)
     targets.check(flow, plan.folders, plan.target, flow.world.branches.changed(plan.old, plan.commit))
     if want.dry_run:
+        for folder in plan.folders:
+            flow.world.branches.expect_room(folder, plan.old, plan.commit)
         return {"would_land": True, "target_branch": plan.target, "target_before": plan.old, "head": head, "item": item}
     _act(flow, plan)
     return _answer(flow, item.id)

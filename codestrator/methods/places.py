@@ -8,6 +8,8 @@ from codestrator.errors import External, WrongState
 from codestrator.model import shown
 from codestrator.records import Session, Thread, Worktree
 
+LOCKED = "in use by codestrator"  # how the lock begins that git shows of a worktree of ours
+
 
 class Spot(NamedTuple):
     """The state of a worktree that a checkpoint is about; `dirty` if it has uncommitted changes."""

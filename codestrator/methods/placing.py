@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 from codestrator.calls import Flow, Tx
 from codestrator.clock import parse
 from codestrator.errors import CodestratorError, Conflict
-from codestrator.methods import intents, names
+from codestrator.methods import intents, names, places
 from codestrator.records import Intent, Place, Session, Worktree
 
 T = TypeVar("T")
@@ -142,7 +142,7 @@ class _Making(NamedTuple):
             raise
         try:
             if on_disk:
-                worktrees.add(spot.path, spot.branch, reason=f"in use by codestrator {session_id}")
+                worktrees.add(spot.path, spot.branch, reason=f"{places.LOCKED} {session_id}")
         except CodestratorError as error:
             worktrees.delete_branch(spot.branch, spot.base)  # the folder, if it is there, may be another's
             self.end("failed", message=error.message)

@@ -13,7 +13,7 @@ from codestrator.methods.worktrees import check_owner, live_threads
 from codestrator.params import Params, SessionId, WorktreeId
 from codestrator.ports import Snapshot
 from codestrator.records import Intent, Rescue, Session, Worktree
-from codestrator.text import counted
+from codestrator.text import counted, one_line
 
 MERGED = ("merged_to_parent", "landed")
 SHOWN = 20
@@ -48,7 +48,7 @@ def remove(flow: Flow, want: Remove) -> dict[str, Any]:
         return answer(tx, worktree)
     found = inspect(flow, tx, worktree, rescue=want.rescue)
     if want.delete_branch:
-        _check_branch_unused(flow, tx, worktree)
+        _check_branch_unused(flow, tx, worktree, found.head)
     if want.dry_run:
         return _answer(tx, worktree, not want.delete_branch, found.head)
     snapshot = _rescued(flow, worktree, found, want.delete_branch) if found.unsafe else None
@@ -144,10 +144,17 @@ def inspect(flow: Flow, tx: Tx, worktree: Worktree, *, rescue: bool = False) -> 
 
 
 def _check_inner(flow: Flow, worktree: Worktree, place: Path) -> None:
-    """What lies inside of it would go with it: other worktrees, and what its submodules alone have."""
-    if inner := [
-        str(one.path) for one in flow.world.worktrees.folders() if place in one.path.parents and one.path.is_dir()
-    ]:
+    """Refuse one that somebody has locked, and what would go with it: worktrees inside, what submodules alone have."""
+    folders = flow.world.worktrees.folders()
+    why = next((one.locked for one in folders if one.path == place), None)
+    if why is not None and not why.startswith(places.LOCKED):
+        raise _refuse(
+            worktree,
+            f"was locked by hand ('{one_line(why)[:100]}')",
+            "it unlocked",
+            hint=f"Call git worktree unlock {quote(str(place))}, then the same again.",
+        )
+    if inner := [str(one.path) for one in folders if place in one.path.parents and one.path.is_dir()]:
         raise _refuse(
             worktree,
             f"has another worktree inside, '{inner[0]}'",
@@ -175,8 +182,16 @@ def _last_head(flow: Flow, place: Path | None) -> str | None:
     return next((head for head in known if head.strip("0")), None)
 
 
-def _check_branch_unused(flow: Flow, tx: Tx, worktree: Worktree) -> None:
-    """Git would leave whoever has it checked out on a branch without a commit."""
+def _check_branch_unused(flow: Flow, tx: Tx, worktree: Worktree, head: str | None) -> None:
+    """Git would leave whoever has it checked out on a branch without a commit; and only what was looked at may go."""
+    tip = _tip(flow, worktree)
+    if tip not in (None, head):
+        raise _refuse(
+            worktree,
+            f"is at '{(head or 'nothing')[:12]}', and its branch '{worktree.branch}' at '{str(tip)[:12]}'",
+            "both at one commit",
+            hint="Call it without delete_branch, which keeps the branch.",
+        )
     place = places.path_of(tx, worktree)
     users = [one.path for one in flow.world.worktrees.folders() if one.branch == worktree.branch and one.path != place]
     if worktree.branch and users:

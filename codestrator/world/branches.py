@@ -78,6 +78,9 @@ class GitBranches:
     def bring_up(self, path: Path, old: str, new: str) -> None:
         checkouts.bring_up(self._git, path, old, new)
 
+    def expect_room(self, path: Path, old: str, new: str) -> None:
+        checkouts.refuse_ignored(self._git, path, old, new)
+
     def bring_back(self, path: Path, old: str, new: str) -> None:
         checkouts.bring_back(self._git, path, old, new)
 

@@ -54,7 +54,7 @@ class GitWorktrees:
                         lines.get("HEAD", NONE),
                         branch.removeprefix("refs/heads/") if branch else None,
                         "prunable" in lines,
-                        "locked" in lines,
+                        lines.get("locked"),
                     )
                 )
         return found

@@ -53,9 +53,8 @@ def race(machines: list[Machine], folder: Path, rounds: int, seconds: float) -> 
     return [int(line.split()[0]) for line in log.read_text(encoding="ascii").splitlines()]
 
 
-@pytest.mark.parametrize(
-    ("kind", "many", "rounds"), [("http", 4, 3), pytest.param("http", 8, 4, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "many", "rounds"), [("http", 8, 3)])
 def test_machines_that_race_hold_one_lock_at_a_time(
     serve: Serve, machine: Joins, tmp_path: Path, kind: str, many: int, rounds: int
 ) -> None:

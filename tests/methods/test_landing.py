@@ -92,6 +92,17 @@ def test_a_dry_run_says_what_would_land_and_moves_nothing(root: Actor) -> None:
     assert found["would_land"] and found["head"] == head(root)
 
 
+def test_a_dry_run_refuses_what_the_landing_would_refuse(root: Actor, repo: Path) -> None:
+    approved(root)
+    (repo / ".git" / "info").mkdir(exist_ok=True)
+    names = git("diff", "--name-only", "main", head(root), at=repo).splitlines()
+    (repo / ".git" / "info" / "exclude").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    (repo / names[0]).write_text("secret\n", encoding="utf-8")
+    with unchanged(root), pytest.raises(Conflict, match="without overwriting") as refused:
+        root("merge.main.land", dry_run=True)
+    assert refused.value.details["files"] == [names[0]]
+
+
 def test_without_approval_nothing_lands(root: Actor) -> None:
     work(root)
     root("merge.main.request")

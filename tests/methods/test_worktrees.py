@@ -189,6 +189,35 @@ def test_uncommitted_work_is_never_removed(root: Actor) -> None:
     assert (folder / "new.txt").read_text(encoding="utf-8") == "mine\n"
 
 
+def test_a_worktree_that_was_locked_by_hand_is_never_removed(root: Actor) -> None:
+    child, folder = spawned(root)
+    git("worktree", "unlock", str(folder), at=root.path)
+    git("worktree", "lock", "--reason", "on a disk that travels", str(folder), at=root.path)
+    for rescue in (False, True):
+        with unchanged(root), pytest.raises(WrongState, match=r"locked by hand .'on a disk that travels'") as refused:
+            root("worktree.remove", worktree_id=child, rescue=rescue)
+    git(*str(refused.value.hint).split("git ", 1)[1].split(", ")[0].split(), at=root.path)
+    assert root("worktree.remove", worktree_id=child)["worktree"]["status"] == "removed"
+
+
+def test_a_branch_that_is_elsewhere_than_its_worktree_is_not_deleted(root: Actor) -> None:
+    child, folder = spawned(root)
+    branch = git("branch", "--show-current", at=folder)
+    git("checkout", "-q", "--detach", at=folder)
+    root("worktree.spawn", slug="other")
+    git(
+        "update-ref",
+        f"refs/heads/{branch}",
+        git("commit-tree", "-m", "side", "HEAD^{tree}", "-p", "HEAD", at=folder),
+        at=folder,
+    )
+    for rescue in (False, True):
+        with unchanged(root), pytest.raises(WrongState):
+            root("worktree.remove", worktree_id=child, rescue=rescue, delete_branch=True)
+    found = root("worktree.remove", worktree_id=child, rescue=True)
+    assert found["branch_kept"] is True and git("rev-parse", "--verify", branch, at=root.path)
+
+
 def test_a_change_that_git_was_told_not_to_see_is_never_removed(root: Actor) -> None:
     child, folder = spawned(root)
     git("update-index", "--skip-worktree", "README.md", at=folder)

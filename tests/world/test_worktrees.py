@@ -20,8 +20,8 @@ def test_a_worktree_of_ours_is_listed_locked_and_invisible_to_status(
     world: LocalWorld, repo: Path, linked: Path
 ) -> None:
     main, ours = world.worktrees.folders()
-    assert (main.path, main.branch, main.locked) == (repo, "main", False)
-    assert (ours.path, ours.branch, ours.locked, ours.prunable) == (linked, "feature/küche", True, False)
+    assert (main.path, main.branch, main.locked) == (repo, "main", None)
+    assert (ours.path, ours.branch, bool(ours.locked), ours.prunable) == (linked, "feature/küche", True, False)
     assert ours.head == git("rev-parse", "HEAD", at=repo)
     assert git("status", "--porcelain", "--untracked-files=all", at=repo) == ""
     assert (repo / ".gitignore").read_text(encoding="utf-8") == "*.log\n"
