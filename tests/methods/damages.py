@@ -285,6 +285,11 @@ def a_worktree_has_another_branch_checked_out(ward: Ward) -> None:
 
 
 @damage("worktrees", "error", "takes for no worktree")
+def a_worktree_has_lost_its_link_to_the_repository(ward: Ward) -> None:
+    (ward.folder / ".git").unlink()
+
+
+@damage("worktrees", "error", "takes for no worktree")
 def git_has_forgotten_a_worktree(ward: Ward) -> None:
     shutil.rmtree(ward.git_dir / "worktrees" / ward.folder.name)
 

@@ -85,7 +85,7 @@ def _moved_to(look: Look, worktree: Worktree, folder: Path) -> str | None:
 
 def _branch_of(look: Look, worktree: Worktree, folder: Path) -> Found:
     status, out, _ = look.git("symbolic-ref", "--quiet", "--short", "HEAD", at=folder)
-    if status not in (0, 1):  # 1: a detached HEAD
+    if status not in (0, 1) or not (folder / ".git").exists():  # 1: detached; else it is of a folder above
         said = f"'{worktree.id}' at '{folder}' is a folder that git takes for no worktree"
         yield error(said, "nobody can work there", f"git worktree repair {shlex.quote(str(folder))}")
         return
