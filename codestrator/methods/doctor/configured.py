@@ -78,6 +78,8 @@ def authority(look: Look) -> Found:
     used, mine = granting.agreed(look.tx), look.settings.authority
     if used == mine:
         yield ok(f"authority '{mine}'")
+    elif granting.goes_over(look.tx):
+        yield ok(f"authority '{mine}', from the first grant on")
     else:
         yield error(
             f"git config 'codestrator.authority' is '{mine}', the lock book has '{used}'",
