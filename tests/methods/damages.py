@@ -384,7 +384,19 @@ def a_fetch_of_all_notes_would_write_over_ours(ward: Ward) -> None:
 
 @damage("remote", "error", "remote '")
 def the_remote_does_not_answer(ward: Ward) -> None:
-    ward.git("config", "codestrator.remote", str(ward.repo.parent / "nowhere"))
+    ward.git("remote", "add", "nowhere", str(ward.repo.parent / "nowhere"))
+    ward.git("config", "codestrator.remote", "nowhere")
+
+
+@damage("remote", "error", "is none that git knows")
+def the_remote_was_given_another_name(ward: Ward) -> None:
+    ward.git("remote", "add", "upstream", str(ward.repo))
+    ward.git("config", "codestrator.remote", "origin")
+
+
+@damage("remote", "error", "is none that git knows")
+def the_remote_is_an_address(ward: Ward) -> None:
+    ward.git("config", "codestrator.remote", str(ward.repo))
 
 
 @damage("authority", "error", "the lock book has 'local'")

@@ -64,6 +64,10 @@ def remote(look: Look) -> Found:
     if name is None:
         yield ok("no remote to share with")
         return
+    if not look.world.remotes.known(name):  # renamed, removed, or an address: sync takes names alone
+        said = f"remote '{name}' of git config codestrator.remote is none that git knows"
+        yield error(said, "nothing is shared; the local state is unchanged", "git remote --verbose")
+        return
     try:
         there = look.world.remotes.listed(name, seconds=min(REMOTE_SECONDS, look.settings.sync_timeout))
     except CodestratorError as problem:
