@@ -61,6 +61,7 @@ class Document(Struct, frozen=True, kw_only=True, omit_defaults=True):
     KEEP: ClassVar[tuple[str, ...]] = ()  # what an undo leaves as it is: fences, claims, versions, numbering
     LEAD: ClassVar[str] = ""  # the counter that decides, before `rev`, whose work is taken
     WHOLE: ClassVar[str] = ""  # the same for a kind of which one side is taken whole, never parts of both
+    TELLS: ClassVar[str] = ""  # names what it tells of, if it can be told anew from that: the later made counts
 
     id: Annotated[str, IMMUTABLE]
     schema: Annotated[int, MAX] = 0

@@ -255,7 +255,8 @@ def whole_id(tx: Tx, given: str, field: str) -> str:
         return f"{matches[0]}{dot}{number}"
     name = ids.KIND_OF_PREFIX[ids.prefix_of(head)]
     if not matches:
-        raise NotFound(f"no {name} '{given}'", kind=name, id=given, field=field)
+        hint = "Give the whole id; if another machine made it, call sync.run first." if tx.settings.remote else None
+        raise NotFound(f"no {name} '{given}'", hint=hint, kind=name, id=given, field=field)
     raise AmbiguousId(
         f"'{given}' matches {len(matches)} {name}s, expected exactly one",
         hint="Give more characters of the id.",

@@ -253,6 +253,8 @@ class Desk:
     def _keep_alive(self, world: "LocalWorld") -> None:
         """Beat for the sessions that this process is root of, until it ends."""
         while not self._over.wait(self._renew_seconds):
+            if not world.there:
+                continue  # moved, or its disk is away for a while
             self._settle(world)
             for session_id in tuple(self.seat.sessions):
                 try:

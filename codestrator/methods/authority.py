@@ -100,6 +100,11 @@ def agreed(tx: Tx) -> str:
     return fence.authority if fence else "local"
 
 
+def goes_over(tx: Tx) -> bool:
+    """Whether this clone's next grant makes the book say what is set here: the remote, and nothing is held yet."""
+    return tx.settings.authority == "remote" and not leases.held(tx)
+
+
 def _agree(tx: Tx) -> None:
     if agreed(tx) != tx.settings.authority and not leases.held(tx):
         fence = tx.get(Fence, "fence") or Fence(id="fence")

@@ -108,7 +108,8 @@ def interrupt(flow: Flow, want: Interrupt) -> dict[str, Any]:
 
     def ask(tx: Tx) -> Thread:
         _, thread = children.child(tx, want.thread_id)
-        children.expect(thread, "running", hint="Send a directive: it begins the next turn.")
+        mode = ", with mode restart" if thread.status in THREAD_ENDED else ""
+        children.expect(thread, "running", hint=f"Send a directive{mode}: it begins the next turn.")
         return tx.put(thread.but(status="interrupted", interrupts=thread.interrupts + 1))
 
     number = flow.transact(ask, want.thread_id).interrupts

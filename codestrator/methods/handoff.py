@@ -1,6 +1,8 @@
 """A session offered with all that it has, its uncommitted files too, to whoever takes it on whatever machine."""
 
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
 
@@ -12,6 +14,7 @@ from codestrator.methods import children, deciding, intents, places, recording, 
 from codestrator.params import Params, SessionId, Summary, Title
 from codestrator.records import THREAD_ENDED, Handoff, Rescue, Session, Thread, Worktree
 from codestrator.store.documents import STATE
+from codestrator.store.joining import is_ancestor
 
 
 class Offer(Params, frozen=True, kw_only=True):
@@ -38,6 +41,7 @@ def offer(flow: Flow, want: Offer) -> dict[str, Any]:
     deciding.share(flow, remote, ("state", "locks"), direction="fetch")
     session = _offerable(flow.read(), session.id)
     _check_ready(flow, session, want)
+    _check_whole(flow, session)
     kept = _snapshots(flow, session)
     lines: list[recording.Line] = []
     spots = {one.id: places.spot_of(flow, flow.read(), session, one) for one in _threads(flow.read(), session.id)}
@@ -110,13 +114,39 @@ def _threads(tx: Tx, session_id: str) -> list[Thread]:
     return [one for one in tx.found(Thread, session_id=session_id) if one.status not in THREAD_ENDED]
 
 
-def _snapshots(flow: Flow, session: Session) -> dict[str, Rescue]:
-    """What each worktree of the session has now, published before it is offered."""
-    tx, found = flow.read(), {}
+def _folders(flow: Flow, session: Session) -> Iterator[tuple[Worktree, Path]]:
+    tx = flow.read()
     for worktree in tx.found(Worktree, owner_session_id=session.id, status="active"):
         folder = places.path_of(tx, worktree)
-        if worktree.kind == "main" or folder is None or not folder.is_dir():
-            continue
+        if worktree.kind != "main" and folder is not None and folder.is_dir():
+            yield worktree, folder
+
+
+def _check_whole(flow: Flow, session: Session) -> None:
+    """What a snapshot cannot carry: a merge or rebase that is half done, and commits of the branch that HEAD lacks."""
+    for worktree, folder in _folders(flow, session):
+        if operation := flow.world.worktrees.operation(folder):
+            raise WrongState(
+                f"'{worktree.id}' has a {operation} in progress, expected no operation in progress",
+                hint="Finish or abort it, then offer the session.",
+                found=operation,
+                expected="no operation in progress",
+            )
+        head, tip = flow.store.head(folder)[0], flow.store.refs.read(f"refs/heads/{worktree.branch}")
+        if tip is not None and not is_ancestor(flow.store, tip, head):
+            raise WrongState(
+                f"'{worktree.id}' is at '{head[:12]}', which lacks commits of its branch '{worktree.branch}', "
+                "expected that branch checked out",
+                hint=f"Check out '{worktree.branch}' there, then offer the session.",
+                found=head,
+                expected=worktree.branch,
+            )
+
+
+def _snapshots(flow: Flow, session: Session) -> dict[str, Rescue]:
+    """What each worktree of the session has now, published before it is offered."""
+    found = {}
+    for worktree, folder in _folders(flow, session):
         snapshot, new = rescue.take(flow, worktree, folder, "handoff")
         found[worktree.id] = snapshot
         if new:

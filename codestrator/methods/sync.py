@@ -68,7 +68,8 @@ def remote_of(flow: Flow, given: str | None) -> str:
     if remote.startswith("-") or not flow.world.remotes.known(remote):
         raise InvalidParams(
             f"git has no remote '{remote}', expected one of git remote",
-            hint="Add it with git remote add, or name another.",
+            hint="Add it with git remote add, or name another"
+            + ("." if given else ": git config codestrator.remote sets the one that is used."),
             field="remote",
             found=remote,
             expected="a remote's name",

@@ -199,6 +199,7 @@ class Skipped(Part, frozen=True, kw_only=True):
 class Rescue(Document, frozen=True, kw_only=True):
     KIND: ClassVar[str] = "rescue"
     ROW: ClassVar[tuple[str, ...]] = ("worktree_id", "reason", "created_at", "tree")
+    TELLS: ClassVar[str] = "commit"
 
     worktree_id: Annotated[str, IMMUTABLE]
     commit: Annotated[str, IMMUTABLE]

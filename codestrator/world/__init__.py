@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.025
 SURE_SECONDS = 1.0  # so often refs are read although their files look untouched
+OF_SETTINGS = ("worktrees", "pages", "probe", "tmux", "remotes")  # what is made by them, and kept
 _SHA256 = re.compile(r"^\s*objectformat\s*=\s*\"?sha256", re.IGNORECASE | re.MULTILINE)
 _REFTABLE = re.compile(r"^\s*refstorage\s*=\s*\"?reftable", re.IGNORECASE | re.MULTILINE)
 _BARE = re.compile(r"^\s*bare\s*=\s*\"?(true|yes|on|1)\b", re.IGNORECASE | re.MULTILINE)
@@ -196,10 +197,31 @@ class LocalWorld:
     def process_alive(self, pid: int, started: str) -> bool:
         return processes.alive(pid, started)
 
+    @property
+    def there(self) -> bool:
+        """Whether the repository is where it was; if not, nothing of ours is to be made in that place."""
+        return _is_git_dir(self.common_dir)
+
     def for_call(self, cancelled: threading.Event) -> "LocalWorld":
-        """The same world for one call that can be cancelled on its own."""
+        """The same world for one call that can be cancelled on its own, with the settings that are there now.
+
+        The id of the clone stays, and how its store writes. `NotFound` where the repository is no more where it was.
+        """
+        if not self.there:
+            raise NotFound(
+                f"the repository at '{self.repo}' was moved or removed, expected it where it was",
+                hint="Start this program anew in the folder of the repository.",
+                kind="repository",
+                id=str(self.repo),
+            )
         world = copy.copy(self)
         world.cancelled = cancelled
+        settings = read_settings(self._configuration, self._private, machine=self.settings.machine)
+        if settings != self.settings:
+            world.settings = settings
+            world._ref_prefix, world._scans = settings.ref_prefix, settings.scan_secrets
+            for name in OF_SETTINGS:
+                world.__dict__.pop(name, None)
         return world
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"(\d{1,15})([kmgKMG]?)")
 
 
 class LocalSettings(Struct, kw_only=True):
-    """As read when the process began."""
+    """As read when the process began, or a server's call."""
 
     machine: str
     remote: str | None = None
@@ -48,11 +48,12 @@ class LocalSettings(Struct, kw_only=True):
 
 
 def read_settings(
-    config: Callable[[str], str | None], files: PrivateFiles, *, forgiving: bool = False
+    config: Callable[[str], str | None], files: PrivateFiles, *, forgiving: bool = False, machine: str = ""
 ) -> LocalSettings:
     """Read all of them; `InvalidParams` names the first value that is not as expected.
 
-    `forgiving`: the default stands for such a value, `wrong` tells of it, and nothing is written.
+    `forgiving`: the default stands for such a value, `wrong` tells of it, and nothing is written. `machine`: the id
+    that this process has already.
     """
     wrong: list[InvalidParams] = []
 
@@ -67,7 +68,7 @@ def read_settings(
 
     found = LocalSettings(
         authority=read(lambda: _authority(config), lambda: "local"),
-        machine=read(lambda: _own_machine(config, files, forgiving), ids.mint_body),
+        machine=machine or read(lambda: _own_machine(config, files, forgiving), ids.mint_body),
         worktree_root=read(lambda: _root(config), lambda: ROOT),
         remote=config("codestrator.remote"),
         max_children=read(lambda: _number(config, "maxChildren", 6, 1, 16), lambda: 6),

@@ -387,9 +387,31 @@ def a_fetch_of_all_notes_would_write_over_ours(ward: Ward) -> None:
     ward.git("config", "remote.origin.fetch", "+refs/notes/*:refs/notes/*")
 
 
+@damage("refspecs", "warning", "'remote.origin.push' is '+refs/*:refs/*'")
+def a_push_of_everything_would_set_the_state_back(ward: Ward) -> None:
+    ward.git("config", "remote.origin.push", "+refs/*:refs/*")
+
+
+@damage("refspecs", "warning", "'remote.origin.mirror' is 'true'")
+def a_mirroring_push_would_delete_what_others_shared(ward: Ward) -> None:
+    ward.git("config", "remote.origin.mirror", "true")
+
+
 @damage("remote", "error", "remote '")
 def the_remote_does_not_answer(ward: Ward) -> None:
-    ward.git("config", "codestrator.remote", str(ward.repo.parent / "nowhere"))
+    ward.git("remote", "add", "nowhere", str(ward.repo.parent / "nowhere"))
+    ward.git("config", "codestrator.remote", "nowhere")
+
+
+@damage("remote", "error", "is none that git knows")
+def the_remote_was_given_another_name(ward: Ward) -> None:
+    ward.git("remote", "add", "upstream", str(ward.repo))
+    ward.git("config", "codestrator.remote", "origin")
+
+
+@damage("remote", "error", "is none that git knows")
+def the_remote_is_an_address(ward: Ward) -> None:
+    ward.git("config", "codestrator.remote", str(ward.repo))
 
 
 @damage("authority", "error", "the lock book has 'local'")

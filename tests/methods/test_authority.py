@@ -68,6 +68,19 @@ def test_a_server_without_atomic_push_grants_nothing(serve: Serve, machine: Join
     assert "fence.json" not in git("ls-tree", "--name-only", LOCKS, at=folder)  # nothing was granted, nor agreed
 
 
+def test_a_clone_that_has_the_remote_decide_is_sound_before_its_first_grant_and_after(
+    serve: Serve, machine: Joins
+) -> None:
+    one = machine(serve())
+    one.git("config", "codestrator.authority", "remote")
+    again = Machine(one.path)
+    again.open()
+    for said in ("authority 'remote', from the first grant on", "authority 'remote'"):
+        (found,) = again("doctor.check", checks=["authority"])["items"]
+        assert (found["severity"], found["finding"]) == ("ok", said)
+        again("lock.acquire", scope_type="file", scope_path="a")
+
+
 def test_without_connection_nothing_new_is_granted_and_nothing_changes(serve: Serve, machine: Joins) -> None:
     one, _, _, _ = pair(serve(), machine)
     before = one.refs()

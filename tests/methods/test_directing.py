@@ -152,6 +152,13 @@ def test_an_interrupt_is_acknowledged_by_the_runner(family: Family) -> None:
     assert family.status(thread_id) == "running"
 
 
+def test_the_hint_for_one_that_has_ended_is_a_directive_that_is_taken(root: Actor, child: Actor) -> None:
+    child("thread.child.report", status="completed")
+    with pytest.raises(WrongState) as refused:
+        root("thread.child.interrupt", thread_id=child.thread)
+    assert "with mode restart" in str(refused.value.hint)
+
+
 def test_an_interrupt_that_nobody_obeys_says_so(root: Actor, child: Actor) -> None:
     found = root("thread.child.interrupt", thread_id=child.thread, wait_seconds=0)
     assert (found["acknowledged"], found["thread"]["status"]) == (False, "interrupted")

@@ -253,6 +253,9 @@ def test_what_nobody_has_heard_of_and_what_has_ended_is_not_taken(serve: Serve, 
     one, two = machine(host), machine(host)
     with unchanged(two), pytest.raises(NotFound):
         take(two, "ses-0000000000")
+    with pytest.raises(NotFound) as refused:
+        take(two, one.session[:8])
+    assert "Give the whole id" in str(refused.value.hint)
     one("session.close")
     in_step(one, two)
     with unchanged(two), pytest.raises(WrongState):

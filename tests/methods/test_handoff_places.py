@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from codestrator.errors import Conflict
+from codestrator.errors import Conflict, WrongState
 from codestrator.records import Lease, Rescue, Worktree
 from tests.conftest import git
 from tests.machines import Joins, in_step
@@ -55,6 +55,27 @@ def test_what_cannot_come_is_named_and_the_rest_is_done(serve: Serve, machine: J
     assert {one.name for one in two.path.parent.iterdir()} == {".gitignore", first.name, two.path.name}
     again = by_id(take(two, one))
     assert again[moved] == here[moved] and again[gone] == here[gone] and not again[one.worktree]["restored"]
+
+
+def test_what_a_snapshot_cannot_carry_is_finished_before_it_is_offered(serve: Serve, machine: Joins) -> None:
+    one = machine(serve())
+    first, last = commit(one.path, a="1\n"), commit(one.path, a="2\n")
+    branch = git("symbolic-ref", "--short", "HEAD", at=one.path)
+    git("checkout", "-q", "--detach", first, at=one.path)
+    before = one.refs()
+    with pytest.raises(WrongState, match=f"lacks commits of its branch '{branch}'"):
+        offered(one)
+    git("checkout", "-q", branch, at=one.path)
+    with pytest.raises(AssertionError, match="rebase"):
+        git("rebase", "--exec", "false", first, at=one.path)
+    with pytest.raises(WrongState, match="has a rebase in progress"):
+        offered(one)
+    git("rebase", "--abort", at=one.path)
+    assert one.refs() == before
+    git("checkout", "-q", "--detach", last, at=one.path)
+    on_top = commit(one.path, a="3\n")
+    (snapshot,) = offered(one)["snapshots"]
+    assert one.world.store.read().require(Rescue, snapshot["snapshot_id"]).head == on_top
 
 
 def test_one_without_a_snapshot_comes_back_at_its_branch(serve: Serve, machine: Joins) -> None:

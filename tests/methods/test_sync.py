@@ -225,6 +225,24 @@ def test_uncommitted_work_is_there_on_the_other_machine(serve: Serve, machine: J
     assert two("rescue.restore", snapshot_id=snapshot.id)["restored"]["untracked"] == 1
 
 
+def test_a_snapshot_that_doctor_adopted_before_its_document_came_stops_no_sync(serve: Serve, machine: Joins) -> None:
+    host = serve()
+    one, two, three = machine(host), machine(host), machine(host)
+    saved(one, "half done")
+    one.sync()
+    (taken,) = one.world.store.read().all(Rescue)
+    for early in (two, three):
+        early("sync.run", refs=["rescue"])
+        early("doctor.check", fix=True, checks=["snapshots"])
+        (adopted,) = early.world.store.read().all(Rescue)
+        assert adopted.branch is None and adopted.commit == taken.commit
+    in_step(one, two, three)
+    for each in (one, two, three):
+        (now,) = each.world.store.read().all(Rescue)
+        assert now.but(rev=taken.rev) == taken
+    assert one.tip(STATE) == two.tip(STATE) == three.tip(STATE)
+
+
 def test_of_overlapping_locks_the_one_with_the_greater_fence_stays(serve: Serve, machine: Joins) -> None:
     host = serve()
     one, two = machine(host), machine(host)

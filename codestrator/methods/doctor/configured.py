@@ -11,6 +11,7 @@ from codestrator.text import counted
 REMOTE_SECONDS = 10.0
 OURS = ("refs/codestrator/state", "refs/notes/codestrator")
 LOST = "a fetch, or a fetch with --prune, would write over or delete what only this clone has"
+PUSHED = "a plain git push would write over or delete what other clones have shared"
 
 
 def settings(look: Look) -> Found:
@@ -37,7 +38,7 @@ def _keys(look: Look, pattern: str) -> list[tuple[str, str]]:
 
 
 def refspecs(look: Look) -> Found:
-    """No configured fetch writes to refs of ours."""
+    """No configured fetch writes to refs of ours, and no configured push sets them back."""
     parts = look.git("config", "--null", "--show-scope", "--get-regexp", r"^remote\..*\.fetch$")[1].split("\0")
     bad = 0
     for scope, line in zip(parts[::2], parts[1::2], strict=False):
@@ -49,8 +50,23 @@ def refspecs(look: Look) -> Found:
         undo = f"git config --{scope} --fixed-value --unset {shlex.quote(key)} {shlex.quote(value)}"
         make = error if value.startswith("+") and _covers(target, OURS[0]) else warning
         yield make(f"git config '{key}' is '{value}', expected no refs of codestrator in it", LOST, undo)
+    for item in _forced(look):
+        bad += 1
+        yield item
     if not bad:
-        yield ok("no configured fetch writes to refs of ours")
+        yield ok("no configured fetch writes to refs of ours, and no push by force")
+
+
+def _forced(look: Look) -> Found:
+    """Pushes that would set a remote back to what this clone has of ours, or delete what it has not fetched."""
+    parts = look.git("config", "--null", "--show-scope", "--get-regexp", r"^remote\..*\.(push|mirror)$")[1].split("\0")
+    for scope, line in zip(parts[::2], parts[1::2], strict=False):
+        key, _, value = line.partition("\n")
+        source, colon, target = value.lstrip("+").partition(":")
+        forced = value.startswith("+") and any(_covers(target if colon else source, ref) for ref in OURS)
+        if forced or (key.endswith(".mirror") and value.lower() in ("true", "yes", "on", "1", "")):
+            undo = f"git config --{scope} --fixed-value --unset {shlex.quote(key)} {shlex.quote(value)}"
+            yield warning(f"git config '{key}' is '{value}', expected no refs of codestrator in it", PUSHED, undo)
 
 
 def _covers(target: str, ref: str) -> bool:
@@ -63,6 +79,10 @@ def remote(look: Look) -> Found:
     name = look.settings.remote
     if name is None:
         yield ok("no remote to share with")
+        return
+    if not look.world.remotes.known(name):  # renamed, removed, or an address: sync takes names alone
+        said = f"remote '{name}' of git config codestrator.remote is none that git knows"
+        yield error(said, "nothing is shared; the local state is unchanged", "git remote --verbose")
         return
     try:
         there = look.world.remotes.listed(name, seconds=min(REMOTE_SECONDS, look.settings.sync_timeout))
@@ -78,6 +98,8 @@ def authority(look: Look) -> Found:
     used, mine = granting.agreed(look.tx), look.settings.authority
     if used == mine:
         yield ok(f"authority '{mine}'")
+    elif granting.goes_over(look.tx):
+        yield ok(f"authority '{mine}', from the first grant on")
     else:
         yield error(
             f"git config 'codestrator.authority' is '{mine}', the lock book has '{used}'",
