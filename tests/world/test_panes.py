@@ -203,7 +203,7 @@ def test_nothing_is_pasted_into_a_dead_pane_nor_an_empty_text_into_any(desk: Des
 
 def test_a_pane_of_somebody_else_is_left_alone(desk: Desk) -> None:
     ours = desk.open()
-    desk("new-session", "-d", "-s", "theirs", "--", "cat", "-")
+    desk("new-session", "-d", "-s", "theirs", "-n", "cat", "--", "cat", "-")  # named: tmux would rename it
     foreign = desk("display-message", "-p", "-t", "=theirs:", "#{pane_id}")
     beside = desk("split-window", "-P", "-F", "#{pane_id}", "-t", ours, "--", "cat", "-")  # by hand, among ours
     for pane, tag in (
