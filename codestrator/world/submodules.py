@@ -48,7 +48,7 @@ def _repositories(top: Path) -> Iterator[Path]:
 
 
 def _found(git: Git, top: Path, repository: Path, path: Path) -> Submodule:
-    _, worktree, _ = git.try_run("config", "--file", str(repository / "config"), "core.worktree")
+    _, worktree, _ = git.try_run("config", "--file", str(repository / "config"), "--get", "core.worktree")
     folder = os.path.normpath(repository / worktree.strip()) if worktree.strip() else ""
     place = os.path.relpath(folder, path) if folder.startswith(f"{path}/") else None
     return Submodule(str(repository.relative_to(top)), repository, place)

@@ -18,7 +18,10 @@ SECONDS = 5.0
 # Printable, because newer versions of tmux print a tab as a backslash and a t; libtmux's choice, too.
 SEPARATOR = "␞"
 INSTALL_HINT = "Install tmux with the system's package manager (apt install tmux, brew install tmux), then call again."
-_NO_SERVER = ("no server running", "No such file or directory", "Connection refused", "lost server", "server exited")
+_NO_SERVER = (
+    *("no server running", "No such file or directory", "Connection refused", "lost server", "server exited"),
+    "no current target",  # one that has just begun, and has no session yet
+)
 
 
 class Answer(tmux_cmd):

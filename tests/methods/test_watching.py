@@ -85,6 +85,8 @@ def test_a_list_of_then_knows_nothing_of_later(root: Actor, child: Actor) -> Non
 def test_a_status_tells_all_that_the_contract_names(family: Family) -> None:
     thread_id = family.child("echo on the screen; exec sleep 300")
     found = family.shows(thread_id, "on the screen")
+    family.until(lambda: "provider_status" in family.root("thread.child.status", thread_id=thread_id))
+    found = family.root("thread.child.status", thread_id=thread_id)
     assert set(found) - {"progress"} == {
         "thread_id", "db_status", "pane_exists", "process_alive", "provider_status", "detection_tier", "turn",
         "reported_at", "screen",
@@ -212,6 +214,7 @@ def test_attach_info_is_read_only_and_fit_for_a_shell(family: Family, desk: Desk
     assert found["attach_command"] == found["attach_readonly_command"] and " -r " in found["switch_command"]
     desk("kill-server")
     assert family.root("thread.attach_info")["available"] is False
+    family.root("thread.child.stop", thread_id=thread["id"])  # nothing of it changes any more
     other = actor()
     other.open(user_request="Add invoices")
     for one, thread_id, error in ((other, thread["id"], Forbidden), (family.root, "thr-0000000000", NotFound)):
