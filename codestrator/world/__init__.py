@@ -54,8 +54,7 @@ class LocalWorld:
         self.files: ports.Files = private
         self._live = LiveFolder(common_dir / "codestrator" / "live", clock)
         self.live: ports.Live = self._live
-        self._configuration = configuration(common_dir)
-        settings = read_settings(self._configuration, private, forgiving=forgiving)
+        settings = read_settings(configuration(common_dir), private, forgiving=forgiving)
         self.settings: ports.Settings = settings
         self._ref_prefix, self._scans = settings.ref_prefix, settings.scan_secrets
         self.store = Store(
@@ -68,7 +67,7 @@ class LocalWorld:
     def git(self) -> ports.Git:
         from codestrator.world.git import GitProgram
 
-        return GitProgram(self.repo, self._configuration)
+        return GitProgram(self.repo, lambda key: configuration(self.common_dir)(key))
 
     @cached_property
     def worktrees(self) -> ports.Worktrees:
@@ -216,7 +215,7 @@ class LocalWorld:
             )
         world = copy.copy(self)
         world.cancelled = cancelled
-        settings = read_settings(self._configuration, self._private, machine=self.settings.machine)
+        settings = read_settings(configuration(self.common_dir), self._private, machine=self.settings.machine)
         if settings != self.settings:
             world.settings = settings
             world._ref_prefix, world._scans = settings.ref_prefix, settings.scan_secrets

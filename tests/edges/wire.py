@@ -32,7 +32,7 @@ class Wire:
             encoding="utf-8",
         )
         self._number = 0
-        self._answers: queue.Queue[Json] = queue.Queue()
+        self._answers: queue.Queue[Json | None] = queue.Queue()
         self._kept: dict[int, Json] = {}
         self.errors: list[str] = []
         self._readers = [
@@ -45,6 +45,8 @@ class Wire:
     def _read(self, pipe: IO[str], keep: Callable[[str], None]) -> None:
         for line in pipe:
             keep(line)
+        if pipe is self.process.stdout:
+            self._answers.put(None)
 
     def _answer(self, line: str) -> None:
         self.lines.append(line)
@@ -68,6 +70,7 @@ class Wire:
         """The answer to that request, whatever else is answered before it."""
         while number not in self._kept:
             found = self._answers.get(timeout=ANSWER_SECONDS)
+            assert found is not None, f"the server ended with {self.process.wait()}: {''.join(self.errors)[-4000:]}"
             self._kept[found.get("id", 0)] = found
         return self._kept[number]
 
