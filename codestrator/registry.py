@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from codestrator import identity, ids, params, receipts, seats, table
+from codestrator import cleaning, identity, ids, params, receipts, seats, table
 from codestrator.calls import Flow, Seat, Tx
 from codestrator.errors import AmbiguousId, Forbidden, InvalidParams, NotFound
 from codestrator.model import Document, Presented, shown
@@ -91,7 +91,7 @@ def _call(world: World, seat: Seat, name: str, given: Mapping[str, Any] | None) 
     fields = dict(given or {})
     at, key = _envelope(method, fields)
     do = handler(name)
-    want = params.parse(do.want, name, fields, world.roots())
+    want = cleaning.parse(do.want, name, fields, world.roots())
     caller = seats.caller_for(world, seat, method, want, lambda tx, one: whole_id(tx, one, "session_id"))
     if method.kind == "read" and not do.acts:
         tx = Tx(world.store.read(at), caller, world.live, world.settings, (str(world.repo),))
@@ -135,7 +135,7 @@ def find(name: str) -> table.Method:
     """The method of that name; refuses an unknown one with the nearest."""
     if name in table.METHODS:
         return table.METHODS[name]
-    close = params.nearest(name, tuple(table.METHODS))
+    close = cleaning.nearest(name, tuple(table.METHODS))
     raise InvalidParams(
         f"unknown method '{name[:80]}'" + (f", nearest is '{close}'" if close else ", expected a method of the table"),
         hint=f"Call {close}." if close else "Call runtime.bundle.info for what there is.",

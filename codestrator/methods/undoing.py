@@ -218,7 +218,7 @@ def _unknown(flow: Flow, op: str) -> WrongState | NotFound:
 
 def _take_back(tx: Tx, steps: list[Step]) -> dict[str, Any]:
     """Stage each document without what the operations did to it."""
-    from codestrator.store.merge import undo_document
+    from codestrator.store.undo import undo_document
 
     names: dict[str, None] = {}
     for step in steps:

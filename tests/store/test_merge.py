@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from codestrator.errors import Conflict, Diverged
 from codestrator.model import LOG, Document, Part
 from codestrator.records import Hold, Place, Ref, Step, Task, Thread, Worktree
-from codestrator.store.merge import merge_document, merge_documents, undo_document
+from codestrator.store.merge import merge_document, merge_documents
+from codestrator.store.undo import undo_document
 
 AT = "2026-05-04T09:30:00.000Z"
 CASE = "case-0000000001"

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from codestrator.records import Check, Edge, Node, NodeSnapshot
 from codestrator.store.documents import STATE, decode, encode
-from codestrator.store.merge import merge_document, undo_document
+from codestrator.store.merge import merge_document
+from codestrator.store.undo import undo_document
 
 AT = "2026-05-04T09:30:00.000Z"
 HERE, THERE = "aaaaaaaaaa", "bbbbbbbbbb"
