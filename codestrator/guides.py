@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from codestrator import table, text
+from codestrator.decoding import convert
 from codestrator.errors import External, InvalidParams
 
 AGENTS = Path(__file__).parent / "agents"
@@ -160,7 +161,7 @@ def _parsed(source: _Source) -> RoleFile:
     try:
         # Texts and lists only: the loader in C overruns its stack on deep nesting, and tags raise whatever they like.
         found: Any = yaml.load(words, Loader=yaml.BaseLoader)
-        read = msgspec.convert(found, RoleFile)
+        read = convert(found, RoleFile)
         return msgspec.structs.replace(read, model=None) if read.model in NOTHING else read
     except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
         said = text.one_line(str(error))[:300] or type(error).__name__

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from codestrator import ids
+from codestrator.decoding import decoder
 from codestrator.errors import Forbidden
 from codestrator.ports import Files, Live
 
@@ -59,7 +60,7 @@ class Told(msgspec.Struct, kw_only=True, omit_defaults=True):
 def told(live: Live, thread_id: str) -> Told:
     """The last that a runner said; nothing where that cannot be read."""
     try:
-        return msgspec.json.decode(live.told(thread_id) or b"{}", type=Told)
+        return decoder(Told).decode(live.told(thread_id) or b"{}")
     except msgspec.MsgspecError:
         return Told()
 
@@ -85,7 +86,7 @@ def read(files: Files, place: Path) -> ThreadFile:
     if not (ids.is_whole(thread_id) and place.name == f"{thread_id}.json" and place.parent.resolve() == ours.parent):
         raise refused(f"'{str(place)[:200]}' is no thread's private file of this repository")
     try:
-        found = msgspec.json.decode(_private(ours), type=ThreadFile)
+        found = decoder(ThreadFile).decode(_private(ours))
     except msgspec.MsgspecError:
         raise refused(f"'{ours}' is damaged") from None
     if found.thread_id != thread_id:

@@ -11,10 +11,10 @@ import pytest
 import codestrator
 
 ROOT = Path(codestrator.__file__).parent
-LEAVES = ("errors", "clock", "ids", "keyshapes", "text", "model", "records", "params", "ports", "programs")
-STORE_LEAVES = ("errors", "clock", "ids", "model", "ports")
-# What of the store is open to others: its face, the merge that an undo is, and what the doctor looks with.
-STORE_FACE = ("store", "store.merge", "store.joining", "store.documents", "store.soundness")
+LEAVES = ("errors", "clock", "decoding", "ids", "keyshapes", "text", "model", "records", "params", "ports", "programs")
+STORE_LEAVES = ("errors", "clock", "decoding", "ids", "model", "ports")
+# What of the store is open to others: its face, merge and undo, and what the doctor looks with.
+STORE_FACE = ("store", "store.merge", "store.undo", "store.joining", "store.documents", "store.soundness")
 
 # Of our own modules, what each room may import; the rooms are the folders, `spine` is what lies beside them.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -44,20 +44,35 @@ LEAF_MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ids": ("errors",),
     "text": ("errors",),
     "model": ("errors",),
-    "params": ("errors", "ids", "text"),
+    "params": ("ids", "text"),
+    "cleaning": ("decoding", "errors", "ids", "params", "text"),
     "ports": ("clock", "programs"),
     "programs": (),
     "calls": ("ids", "clock", "model", "ports", "store"),
     "table": (),
-    "threadfiles": ("errors", "ids", "ports"),
-    "guides": ("errors", "table", "text"),
+    "decoding": (),
+    "threadfiles": ("decoding", "errors", "ids", "ports"),
+    "guides": ("decoding", "errors", "table", "text"),
     "kinds": ("errors",),
     "scopes": ("calls", "errors", "ids", "records"),
     "identity": ("calls", "errors", "ids", "params", "records", "scopes", "table"),
     "seats": ("params", "calls", "errors", "identity", "records", "ports", "table", "threadfiles"),
     "receipts": ("calls", "clock", "errors", "ids", "records"),
     "registry": (
-        *("calls", "errors", "identity", "ids", "model", "params", "ports", "receipts", "records", "seats", "table"),
+        *(
+            "calls",
+            "cleaning",
+            "errors",
+            "identity",
+            "ids",
+            "model",
+            "params",
+            "ports",
+            "receipts",
+            "records",
+            "seats",
+            "table",
+        ),
     ),
     "__init__": (),
     "__main__": ("edges.cli", "runner"),

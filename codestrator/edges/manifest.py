@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from codestrator import __version__
+from codestrator.decoding import decoder
 
 if TYPE_CHECKING:
     from codestrator.world import LocalWorld
@@ -44,7 +45,7 @@ class Manifest(msgspec.Struct, kw_only=True):
 def read(world: "LocalWorld") -> Manifest:
     """What is kept; an empty one where there is none, or none that can be read."""
     try:
-        return msgspec.json.decode(world.files.read(NAME) or b"{}", type=Manifest)
+        return decoder(Manifest).decode(world.files.read(NAME) or b"{}")
     except ValueError:  # msgspec's errors are ValueErrors
         return Manifest()
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from codestrator.calls import Flow, Tx
+from codestrator.decoding import decoder
 from codestrator.methods import leases, overlap, paging, places, removing, who
 from codestrator.params import Paged, SessionId, WorktreeId
 from codestrator.records import SESSION_ENDED, Lease, Rescue, Scope, Session, Worktree
@@ -136,7 +137,7 @@ def _key(pair: Pair) -> str:
 def _cached(flow: Flow) -> dict[str, list[list[str]]]:
     """What merging two commits gave is so for ever; a file that cannot be read is an empty one."""
     try:
-        return msgspec.json.decode(flow.world.files.read(CACHE) or b"{}", type=dict[str, list[list[str]]])
+        return decoder(dict[str, list[list[str]]]).decode(flow.world.files.read(CACHE) or b"{}")
     except msgspec.MsgspecError:
         return {}
 

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from codestrator.calls import Flow
+from codestrator.decoding import decoder
 from codestrator.errors import NeedsPerson, Offline, UnreadableState
 from codestrator.methods import books, quiet, shared_rescue
 from codestrator.methods.fetching import bring
@@ -76,7 +77,7 @@ def beat_of(remote: str) -> str:
 def remembered(flow: Flow, remote: str) -> Remembered:
     raw = flow.world.files.read(_file(remote))
     try:
-        return msgspec.json.decode(raw, type=Remembered) if raw else Remembered()
+        return decoder(Remembered).decode(raw) if raw else Remembered()
     except (msgspec.MsgspecError, UnicodeError):
         return Remembered()
 

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from codestrator import text
+from codestrator.decoding import convert
 from codestrator.errors import CodestratorError, Forbidden, InvalidParams, NotFound
 from codestrator.runner.agent import AgentSettings, Event, Events, Gone, Said, Tokens, TurnEnded
 from codestrator.runner.conversations import Conversations
@@ -165,7 +166,7 @@ class CodexBridge(MCPServer):
         if kind is None:
             raise NotFound(f"no tool '{tool}', expected one of: {', '.join(TOOLS)}", kind="tool", id=tool)
         try:
-            call = msgspec.convert(arguments, kind)
+            call = convert(arguments, kind)
         except msgspec.ValidationError as error:
             raise InvalidParams(f"{tool}: {error}", hint="Call it again as its schema says.") from None
         if isinstance(call, Reply) and not self._codex.known(call.conversation):

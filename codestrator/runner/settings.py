@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from codestrator import guides, ids
+from codestrator.decoding import decoder
 from codestrator.errors import CodestratorError
 from codestrator.runner.agent import AgentSettings
 from codestrator.threadfiles import ThreadFile, name_of
@@ -75,7 +76,7 @@ def early(repo: Path, thread_id: str) -> tuple[str, AgentSettings] | None:
         seen = place.lstat() if ids.is_whole(thread_id) else None
         if seen is None or not stat.S_ISREG(seen.st_mode) or seen.st_uid != os.getuid() or seen.st_mode & 0o077:
             return None
-        file = msgspec.json.decode(place.read_bytes(), type=ThreadFile)
+        file = decoder(ThreadFile).decode(place.read_bytes())
         if file.thread_id != thread_id or not file.program or file.guide_path is not None:
             return None
         return file.runner_kind, settings_for(file, private, guides.read_guide(file.role, None, repo))

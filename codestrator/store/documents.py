@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from codestrator import SCHEMA, ids
+from codestrator.decoding import decoder
 from codestrator.errors import SchemaNewer, UnreadableState
 from codestrator.model import Document
 from codestrator.store.sha import sha1
@@ -24,7 +25,6 @@ Folders = tuple[str, ...]
 Damage = UnreadableState | SchemaNewer
 
 _sorted = msgspec.json.Encoder(order="sorted")
-_decoders: dict[type[Document], msgspec.json.Decoder[Any]] = {}
 _BYTE = re.compile(r"\(byte (\d+)\)")
 
 
@@ -104,11 +104,8 @@ def check(kind: type[D], document_id: str, raw: bytes, ref: str) -> D:
     """Validate alone: as `decode`, without what this program does not know."""
     if len(raw) > DOCUMENT_BYTES:
         raise damage(ref, kind.KIND, document_id, f"has {len(raw)} bytes, at most {DOCUMENT_BYTES} are read")
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        document: D = decoder.decode(raw)
+        document: D = decoder(kind).decode(raw)
     except BROKEN as error:
         raise _unreadable(kind, document_id, raw, ref, error) from None
     if document.schema > SCHEMA:

@@ -3,10 +3,19 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
+from codestrator.decoding import decoder
 from codestrator.errors import UnreadableState
 from codestrator.model import Document
 from codestrator.store.documents import Damage, Layout
 from codestrator.store.objects import BLOB, TREE, Entry, Node, Objects, Rows, row_of
+
+
+class Meta(msgspec.Struct):
+    """What is read of `meta.json`."""
+
+    schema: int = 0
 
 
 class Picture:
@@ -33,9 +42,10 @@ class Picture:
         node = self._leaf(place.folders)
         return self.objects.document(node, place, kind, document_id, self.layout) if node is not None else None
 
-    def meta(self) -> bytes | None:
+    def schema(self) -> int:
+        """What the state says that it was written with; 0 where it does not."""
         entry = self.objects.entries(self.root, self.layout.ref).get(b"meta.json")
-        return self.objects.raw(entry.oid) if entry else None
+        return decoder(Meta).decode(self.objects.raw(entry.oid)).schema if entry else 0
 
     def nodes(self, node: Node | None = None, folders: tuple[str, ...] = ()) -> Iterator[tuple[Node, tuple[str, ...]]]:
         """Every tree that documents may lie in; a missing one is passed over (`damaged` names it)."""

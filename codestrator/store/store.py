@@ -36,12 +36,6 @@ ASIDE_TRIES = 3
 WRITE_TRIES = 4  # `git gc` removes empty folders of objects, also one that is about to be written into
 
 
-class Meta(msgspec.Struct):
-    """What is read of `meta.json`."""
-
-    schema: int = 0
-
-
 class Store:
     """The documents of one repository.
 
@@ -158,8 +152,7 @@ class Store:
             found = self.objects.commit(commit)
             root = self.objects.node(found.tree_id.raw)
             picture = Picture(self.objects, self._layouts[ref], commit, found.commit_time, root)
-            meta = picture.meta()
-            schema = msgspec.json.decode(meta, type=Meta).schema if meta is not None else 0
+            schema = picture.schema()
         except (KeyError, ValueError, msgspec.MsgspecError, pygit2.GitError) as error:
             raise UnreadableState(
                 f"commit '{commit}' of '{ref}' is missing or damaged, expected the state",

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import pygit2
 
+from codestrator.decoding import decoder
 from codestrator.errors import External, UnreadableState
 from codestrator.ports import Git
 from codestrator.store.documents import LOCKS, STATE
@@ -157,7 +158,7 @@ class Upkeep:
 
     def _done(self) -> Done:
         try:
-            done = msgspec.json.decode((self._private / "packed").read_bytes(), type=Done)
+            done = decoder(Done).decode((self._private / "packed").read_bytes())
         except (OSError, msgspec.MsgspecError, UnicodeError):
             return Done()
         return msgspec.structs.replace(done, packs=tuple(name for name in done.packs if self._packs.exists(name)))

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from codestrator.clock import Clock, rfc3339
+from codestrator.decoding import decoder
 from codestrator.errors import CodestratorError
 from codestrator.ports import Beat
 from codestrator.world.files import failed, make_private
@@ -49,7 +50,7 @@ class LiveFolder:
     def beat(self, name: str) -> Beat | None:
         """The last sign of life, or None where there is none that can be read."""
         try:
-            found = msgspec.json.decode(self._path(name).read_bytes(), type=Record)
+            found = decoder(Record).decode(self._path(name).read_bytes())
         except (OSError, ValueError):  # msgspec's errors are ValueErrors
             return None
         return Beat(found.boot_id, found.boot_ms, found.at, found.pid, found.ttl_seconds)
