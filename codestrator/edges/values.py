@@ -4,6 +4,7 @@ What is offered comes from the repository as it stands; where that cannot be rea
 """
 
 import os
+from abc import abstractmethod
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -56,9 +57,9 @@ class Offered(AnyType):
 
     name = "text"
 
+    @abstractmethod
     def known(self, context: Context, start: str) -> Iterator[tuple[str, str]]:
         """Values that begin so, each with what it is."""
-        raise NotImplementedError
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list["CompletionItem"]:
         from click.shell_completion import CompletionItem

@@ -101,7 +101,7 @@ class Watch(App[int]):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        with suppress(NotImplementedError, ValueError, RuntimeError):  # not in the main thread: then nobody signals
+        with suppress(ValueError, RuntimeError):  # not in the main thread: then nobody signals
             for sent, status in ((signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED)):
                 asyncio.get_running_loop().add_signal_handler(sent, self.exit, status)
         self._draw()
