@@ -50,6 +50,13 @@ def mint_body() -> str:
     return "".join(ALPHABET[byte & 31] for byte in os.urandom(LENGTH))
 
 
+def body_of(words: str) -> str:
+    """An id without a prefix that follows from words: whoever makes it of the same ones makes the same."""
+    from hashlib import sha256  # loads OpenSSL, for what is asked once in the life of a clone
+
+    return "".join(ALPHABET[byte & 31] for byte in sha256(words.encode("utf-8", "surrogateescape")).digest()[:LENGTH])
+
+
 def prefix_of(text: str) -> str:
     return text.split("-", 1)[0]
 

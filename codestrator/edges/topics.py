@@ -180,7 +180,7 @@ PARAMETERS = {
 
 # `codestrator.*` of git config: default, meaning.
 SETTINGS = {
-    "machine": ("minted", "id of this clone; ten characters"),
+    "machine": ("minted", "id of this clone; ten characters; a copy of it gets one of its own"),
     "remote": ("", "remote to share the state with; without it nothing leaves this machine"),
     "authority": ("local", "who grants leases: local, or remote for the server, the same in every clone"),
     "refPrefix": ("refs/codestrator/", "where the remote keeps our refs"),

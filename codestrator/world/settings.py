@@ -10,6 +10,7 @@ from msgspec import Struct
 from codestrator import ids
 from codestrator.errors import InvalidParams
 from codestrator.world.files import PrivateFiles
+from codestrator.world.machine import read_machine
 
 # What may be set; some of it is for what comes with a later version.
 KNOWN = (
@@ -21,9 +22,9 @@ ROOT = ".codestrator/worktrees"
 PREFIX = "refs/codestrator/"
 BYTES = 50 * 1024 * 1024
 _UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
-_PREFIX = re.compile(r"refs/[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?")
+_PREFIX = r"refs/[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?"
 _OTHERS = ("refs/heads/", "refs/tags/", "refs/remotes/", "refs/notes/")
-_NUMBER = re.compile(r"(\d{1,15})([kmgKMG]?)")
+_NUMBER = r"(\d{1,15})([kmgKMG]?)"
 
 
 class LocalSettings(Struct, kw_only=True):
@@ -77,7 +78,7 @@ def read_settings(
         durable=read(lambda: _flag(config, "durable"), bool),
         snapshot_max_bytes=read(lambda: _number(config, "snapshotMaxBytes", BYTES, 0, 1024**4), lambda: BYTES),
         guide_root=config("codestrator.guideRoot"),
-        ref_prefix=read(lambda: _prefix(config("codestrator.refPrefix") or PREFIX), lambda: PREFIX),
+        ref_prefix=read(lambda: _prefix(config("codestrator.refPrefix")), lambda: PREFIX),
         sync_timeout=read(lambda: _number(config, "syncTimeout", 10, 1, 50), lambda: 10),
         scan_secrets=read(lambda: _flag(config, "scanSecrets", "true"), lambda: True),
         hook_timeout=read(lambda: _number(config, "hookTimeout", 5, 1, 20), lambda: 5),
@@ -94,10 +95,9 @@ def _authority(config: Callable[[str], str | None]) -> str:
 
 
 def _own_machine(config: Callable[[str], str | None], files: PrivateFiles, forgiving: bool) -> str:
-    given = config("codestrator.machine")
-    if given is None and forgiving and files.read("machine") is None:
+    machine = config("codestrator.machine") or read_machine(files, mint=not forgiving)
+    if machine is None:
         return ids.mint_body()  # of nobody, for as long as this process only looks
-    machine = given or _machine(files)
     if ids.kind_of(machine) != "machine":
         raise _refuse("machine", machine, f"{ids.LENGTH} characters of {ids.ALPHABET}")
     return machine
@@ -110,31 +110,14 @@ def _root(config: Callable[[str], str | None]) -> str:
     return root
 
 
-def _prefix(found: str) -> str:
+def _prefix(found: str | None) -> str:
     """Where a remote keeps our refs: a folder of refs, spelled as git wants it; never all of its branches or tags."""
+    if not found:
+        return PREFIX
     whole = found if found.endswith("/") else f"{found}/"
-    if not _PREFIX.fullmatch(found) or ".." in found or whole in _OTHERS:
+    if not re.fullmatch(_PREFIX, found) or ".." in found or whole in _OTHERS:
         raise _refuse("refPrefix", found, "a folder of refs such as refs/heads/codestrator/")
     return whole
-
-
-def _machine(files: PrivateFiles) -> str:
-    """This clone's id, minted once; two processes that mint at the same time agree on one."""
-    found = files.read("machine")
-    if found is None:
-        minted = ids.mint_body()
-        files.write(f"machine.{minted}", minted.encode())
-        place = Path(files.root)
-        try:
-            (place / "machine").hardlink_to(place / f"machine.{minted}")
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without hard links
-            files.write("machine", minted.encode())
-        finally:
-            (place / f"machine.{minted}").unlink(missing_ok=True)
-        found = files.read("machine")
-    return (found or b"").decode("utf-8", "replace").strip()
 
 
 def _flag(config: Callable[[str], str | None], name: str, default: str = "false") -> bool:
@@ -148,7 +131,7 @@ def _number(config: Callable[[str], str | None], name: str, default: int, low: i
     value = config(f"codestrator.{name}")
     if value is None:
         return default
-    found = _NUMBER.fullmatch(value.strip())
+    found = re.fullmatch(_NUMBER, value.strip())
     number = int(found[1]) * _UNITS.get(found[2].lower(), 1) if found else -1
     if not low <= number <= high:
         raise _refuse(name, value, f"a number from {low} to {high}")

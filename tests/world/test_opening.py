@@ -1,7 +1,6 @@
 """Opening finds the repository from wherever one stands, and refuses what cannot be worked with."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from codestrator.errors import CodestratorError, External, Forbidden, InvalidParams, NotFound, Unsupported
-from codestrator.ids import kind_of
 from codestrator.world import LocalWorld, open_world
 from tests.conftest import git
 
@@ -115,30 +113,6 @@ def test_another_users_repository_is_refused_until_it_is_trusted(repo: Path) -> 
     assert not (repo / ".git" / "codestrator").exists()
     git("config", "--global", "--add", "safe.directory", "*", at=repo.parent)
     assert opened(repo).repo == repo
-
-
-def test_the_machine_is_minted_once_and_kept(repo: Path) -> None:
-    first, second = opened(repo).settings.machine, opened(repo).settings.machine
-    assert first == second
-    assert kind_of(first) == "machine"
-    assert (repo / ".git" / "codestrator" / "machine").read_text(encoding="ascii") == first
-
-
-def test_processes_that_mint_at_the_same_time_agree(repo: Path) -> None:
-    shutil.rmtree(repo / ".git" / "codestrator", ignore_errors=True)
-    ask = "import sys; from pathlib import Path; from codestrator.world import open_world\n"
-    ask += "sys.stdin.read(); print(open_world(Path(sys.argv[1])).settings.machine)"
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", ask, str(repo)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(4)
-    ]
-    for child in children:
-        assert child.stdin
-        child.stdin.close()
-        child.stdin = None
-    assert len({child.communicate(timeout=60)[0] for child in children}) == 1
 
 
 def test_the_private_folder_is_for_the_user_alone(repo: Path) -> None:
