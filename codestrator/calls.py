@@ -1,6 +1,7 @@
 """One call: who asks, and what a rule (`Tx`) or an act on the world (`Flow`) is given in its hand."""
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from msgspec import Struct
@@ -11,7 +12,8 @@ from codestrator.model import Document
 
 if TYPE_CHECKING:
     from codestrator.ports import Live, Settings, World
-    from codestrator.store import Stamp, Store, Transaction
+    from codestrator.store.store import Store
+    from codestrator.store.transaction import Stamp, Transaction
 
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
@@ -140,7 +142,7 @@ class Flow:
         method: str,
         op: str,
         intent_id: str,
-        digest: str,
+        digest: Callable[[], str],
     ) -> None:
         self.world = world
         self.store = store
@@ -149,7 +151,12 @@ class Flow:
         self.method = method
         self.op = op
         self.intent_id = intent_id
-        self.params_digest = digest
+        self._digest = digest
+
+    @cached_property
+    def params_digest(self) -> str:
+        """Of the parameters as they were given: only a call that is kept for its key, or has an intent, needs it."""
+        return self._digest()
 
     @property
     def settings(self) -> "Settings":
@@ -170,7 +177,7 @@ class Flow:
 
     def stamp(self, about: str = "") -> "Stamp":
         """What the journal says of a publish; each publish of one call has an operation id of its own."""
-        from codestrator.store import Stamp
+        from codestrator.store.transaction import Stamp
 
         op, self.op = self.op, ids.mint("op")
         return Stamp(

@@ -100,8 +100,7 @@ def _call(world: World, seat: Seat, name: str, given: Mapping[str, Any] | None) 
         return present(do.run(tx, want))
     op = ids.mint("op")
     intent_id = receipts.key_id(caller, name, key) if key else op
-    told = digest(name, want) if key or do.acts else ""
-    flow = Flow(world, world.store, caller, seat, name, op, intent_id, told)
+    flow = Flow(world, world.store, caller, seat, name, op, intent_id, lambda: digest(name, want))
     return (_run_flow if do.acts else _run_write)(flow, do, want, bool(key))
 
 
@@ -128,7 +127,7 @@ def rewritten(world: World, pairs: Mapping[str, str]) -> int:
 
 def _by_itself(world: World, what: str) -> Flow:
     seat = Seat("operator")
-    return Flow(world, world.store, seats.describe(world, seat, None), seat, what, ids.mint("op"), "", "")
+    return Flow(world, world.store, seats.describe(world, seat, None), seat, what, ids.mint("op"), "", str)
 
 
 def find(name: str) -> table.Method:
@@ -182,7 +181,7 @@ def _envelope(method: table.Method, fields: dict[str, Any]) -> tuple[str | None,
 
 
 def digest(name: str, want: Params) -> str:
-    from hashlib import sha256  # loads OpenSSL, which a plain read need not wait for
+    from hashlib import sha256  # loads OpenSSL, which what only reads need not wait for
 
     return sha256(name.encode() + b"\0" + msgspec.json.encode(want, order="sorted")).hexdigest()
 

@@ -14,13 +14,16 @@ ROOT = Path(codestrator.__file__).parent
 LEAVES = ("errors", "clock", "decoding", "ids", "keyshapes", "text", "model", "records", "params", "ports", "programs")
 STORE_LEAVES = ("errors", "clock", "decoding", "ids", "model", "ports")
 # What of the store is open to others: its face, merge and undo, and what the doctor looks with.
-STORE_FACE = ("store", "store.merge", "store.undo", "store.joining", "store.documents", "store.soundness")
+STORE_FACE = (
+    *("store.store", "store.transaction", "store.journal", "store.documents"),
+    *("store.undo", "store.joining", "store.soundness"),
+)
 
 # Of our own modules, what each room may import; the rooms are the folders, `spine` is what lies beside them.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "records": ("model", "records.*"),
     "store": (*STORE_LEAVES, "store.*"),
-    "world": (*LEAVES, "kinds", "store", "store.configuration", "store.moving", "world.*"),
+    "world": (*LEAVES, "kinds", "store.store", "store.notes", "store.configuration", "store.moving", "world.*"),
     "methods": (*LEAVES, "calls", "guides", "scopes", "table", "threadfiles", *STORE_FACE, "methods.*"),
     "edges": (*LEAVES, "calls", "guides", "seats", "table", "registry", "threadfiles", "world", "runner", "edges.*"),
     "runner": (
@@ -48,7 +51,7 @@ LEAF_MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cleaning": ("decoding", "errors", "ids", "params", "text"),
     "ports": ("clock", "programs"),
     "programs": (),
-    "calls": ("ids", "clock", "model", "ports", "store"),
+    "calls": ("ids", "clock", "model", "ports", "store.store", "store.transaction"),
     "table": (),
     "decoding": (),
     "threadfiles": ("decoding", "errors", "ids", "ports"),

@@ -338,8 +338,7 @@ def _refuse_usage(context: Context, error: click.ClickException, as_json: bool) 
 
 
 def main() -> None:
-    """The entry point."""
-    gc.disable()  # a command ends before collecting would pay; what goes on running enables it again
+    """Run the command line of this process, and end it."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     status = run(sys.argv[1:])

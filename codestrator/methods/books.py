@@ -1,4 +1,4 @@
-"""Two lock books become one: of leases that overlap, the one with the greater (fence, machine) stays."""
+"""Two histories become one; of leases in two lock books that overlap, that with the greater (fence, machine) stays."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -6,9 +6,19 @@ from typing import TYPE_CHECKING
 from codestrator.calls import Flow
 from codestrator.methods import liveness, overlap
 from codestrator.records import Lease
+from codestrator.store.documents import LOCKS
 
 if TYPE_CHECKING:
-    from codestrator.store.joining import Picture
+    from codestrator.store.joining import Joined, Picture
+
+
+def joined(flow: Flow, remote: str, ref: str, ours: str | None, theirs: str) -> "Joined":
+    """All of both histories in one commit, which is not yet anybody's tip."""
+    from codestrator.store.joining import join  # which loads libgit2, and this module is read to describe a method
+
+    stamp = flow.stamp(f"of '{remote}'")
+    finish = arbitrated if ref == LOCKS else None
+    return join(flow.store, ref, ours, theirs, message=stamp.message(""), finish=finish)
 
 
 def arbitrated(picture: "Picture") -> list[Lease]:

@@ -10,7 +10,6 @@ from codestrator.errors import Busy, CodestratorError, Conflict, WrongState
 from codestrator.methods import intents, names, places, placing
 from codestrator.ports import Contention, Move
 from codestrator.records import SESSION_ENDED, Intent, Place, Rescue, Session, Worktree
-from codestrator.store.joining import is_ancestor
 
 _one_at_a_time = threading.Lock()
 
@@ -80,7 +79,7 @@ def _branch(flow: Flow, worktree: Worktree, snapshot: Rescue | None) -> tuple[st
     head = snapshot.head if snapshot else tip
     if head is None:
         raise refuse(worktree, "cannot come back: neither a snapshot nor its branch is here", "one of them")
-    if tip is not None and not is_ancestor(flow.store, tip, head):
+    if tip is not None and not flow.store.objects.is_ancestor(tip, head):
         raise refuse(worktree, f"has its branch '{branch}' at '{tip[:12]}'", f"'{head[:12]}', or what came before")
     return branch, head
 

@@ -7,10 +7,9 @@ from typing import TypeVar
 
 from codestrator.calls import Flow, Tx
 from codestrator.errors import Busy, Conflict, External, Offline, Unsupported
-from codestrator.methods import syncing
+from codestrator.methods import books, syncing
 from codestrator.ports import Contention, Move
 from codestrator.programs import Push, Pushed
-from codestrator.store.joining import is_ancestor
 
 T = TypeVar("T")
 Mover = Callable[[Sequence[Move]], None]
@@ -92,8 +91,8 @@ class _Mover:
 
     def was_accepted(self) -> bool:
         """Whether what was sent last is there after all, below what others did since; then the branches follow here."""
-        refs, mine = self._flow.store.refs, [one for one in self._asked if one.ref in syncing.REFS.values()]
-        if not mine or not all(is_ancestor(self._flow.store, str(one.new), str(refs.read(one.ref))) for one in mine):
+        store, mine = self._flow.store, [one for one in self._asked if one.ref in syncing.REFS.values()]
+        if not mine or not all(store.objects.is_ancestor(str(one.new), str(store.refs.read(one.ref))) for one in mine):
             return False
         self._bring_branches()
         return True
@@ -108,7 +107,7 @@ class _Mover:
         ours = [one for one in moves if one.new is not None and one.new != one.old]
         self._asked = ours
         sent = [Push(one.ref, str(one.new), self._seen(one)) for one in ours]
-        if any(one.seen and not is_ancestor(self._flow.store, one.seen, one.new) for one in sent):
+        if any(one.seen and not self._flow.store.objects.is_ancestor(one.seen, one.new) for one in sent):
             raise _Lost  # another process here has fetched meanwhile: a lease on that would overwrite it
         for one in sent:
             syncing.hold(self._flow, self._remote, one.ref, one.new)
@@ -136,7 +135,7 @@ class _Mover:
         except Contention:  # it is decided: what was published here meanwhile is joined with it
             for one in mine:
                 here = refs.read(one.ref)
-                joined = syncing.joined_with(self._flow, self._remote, one.ref, here, one.new)
+                joined = books.joined(self._flow, self._remote, one.ref, here, one.new)
                 syncing.adopt(self._flow, self._remote, one.ref, here, joined.commit)
             self._bring_branches()
 

@@ -14,7 +14,6 @@ from codestrator.methods import children, deciding, intents, places, recording, 
 from codestrator.params import Params, SessionId, Summary, Title
 from codestrator.records import THREAD_ENDED, Handoff, Rescue, Session, Thread, Worktree
 from codestrator.store.documents import STATE
-from codestrator.store.joining import is_ancestor
 
 
 class Offer(Params, frozen=True, kw_only=True):
@@ -133,7 +132,7 @@ def _check_whole(flow: Flow, session: Session) -> None:
                 expected="no operation in progress",
             )
         head, tip = flow.store.head(folder)[0], flow.store.refs.read(f"refs/heads/{worktree.branch}")
-        if tip is not None and not is_ancestor(flow.store, tip, head):
+        if tip is not None and not flow.store.objects.is_ancestor(tip, head):
             raise WrongState(
                 f"'{worktree.id}' is at '{head[:12]}', which lacks commits of its branch '{worktree.branch}', "
                 "expected that branch checked out",

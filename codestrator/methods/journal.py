@@ -17,7 +17,7 @@ from codestrator.params import AnyId, Paged, SessionId, Short
 from codestrator.records import Lease
 
 if TYPE_CHECKING:
-    from codestrator.store import Operation, Touched
+    from codestrator.store.journal import Operation, Touched
 
 UNDO = "journal.undo"
 MARK = "an operation's id, or a time"

@@ -14,7 +14,6 @@ from codestrator.methods.fetching import bring
 from codestrator.ports import Move
 from codestrator.programs import Push, Pushed
 from codestrator.store.documents import LOCKS, STATE
-from codestrator.store.joining import Joined, is_ancestor, join
 
 NOTES = "refs/notes/codestrator"
 REFS = {"state": STATE, "locks": LOCKS, "notes": NOTES}
@@ -94,13 +93,6 @@ def _count(flow: Flow, of: str | None, without: str | None) -> int:
     return int(flow.world.git.run("rev-list", "--count", of, *([f"^{without}"] if without else [])))
 
 
-def joined_with(flow: Flow, remote: str, ref: str, ours: str | None, theirs: str) -> Joined:
-    """All of both histories in one commit, which is not yet anybody's tip."""
-    stamp = flow.stamp(f"of '{remote}'")
-    finish = books.arbitrated if ref == LOCKS else None
-    return join(flow.store, ref, ours, theirs, message=stamp.message(""), finish=finish)
-
-
 def track(flow: Flow, remote: str, ref: str, commit: str) -> None:
     """Keep in mind what the remote has now."""
     place = tracking(remote, ref)
@@ -118,7 +110,7 @@ def adopt(flow: Flow, remote: str, ref: str, old: str | None, new: str) -> str:
         if flow.store.adopt(Move(ref, old, new)):
             return new
         old = flow.store.refs.read(ref)
-        new = joined_with(flow, remote, ref, old, new).commit
+        new = books.joined(flow, remote, ref, old, new).commit
     return str(old)
 
 
@@ -161,7 +153,7 @@ class Sync:
             known = self._flow.store.refs.read(tracking(self._remote, ref))
             if seen is None:
                 item.verdict = "republished" if known else "pushed"
-            elif here and is_ancestor(self._flow.store, seen, here):
+            elif here and self._flow.store.objects.is_ancestor(seen, here):
                 item.verdict = "pushed"
             else:
                 item.verdict = "fetched" if here is None or here == known else "merged"
@@ -246,7 +238,7 @@ class Sync:
         for ref, place in (one for one in wanted if one[0] not in damaged):
             known, now = before[ref], refs.read(place)
             there[ref] = now or there[ref]
-            if known and now and not is_ancestor(self._flow.store, known, now):
+            if known and now and not self._flow.store.objects.is_ancestor(known, now):
                 self._say(ref, "rewritten", f"the history there does not contain '{known[:12]}', which was seen before")
         return damaged
 
@@ -263,7 +255,7 @@ class Sync:
             assert here is not None
             known = store.refs.read(tracking(self._remote, ref))
             return Step("republished" if known else "pushed", here, None, True, False) if self._pushes else None
-        if here and is_ancestor(store, seen, here):
+        if here and store.objects.is_ancestor(seen, here):
             return Step("pushed", here, seen, True, False) if self._pushes else None
         if not self._fetches:
             self._say(ref, "diverged", "the remote has moved on; run it with direction both")
@@ -272,7 +264,7 @@ class Sync:
 
     def _joined(self, ref: str, here: str | None, seen: str) -> Step | None:
         try:
-            joined = joined_with(self._flow, self._remote, ref, here, seen)
+            joined = books.joined(self._flow, self._remote, ref, here, seen)
         except (NeedsPerson, UnreadableState) as error:
             names = error.details.get("documents") or [error.details.get("document", "")]
             self._say(ref, "diverged", f"{error.message} ({', '.join(map(str, names[:10]))})"[:1000])
@@ -299,7 +291,7 @@ class Sync:
             return found
 
     def _has(self, there: str | None, new: str) -> bool:
-        return there is not None and is_ancestor(self._flow.store, new, there)
+        return there is not None and self._flow.store.objects.is_ancestor(new, there)
 
     def _settled(self, ref: str, step: Step, pushed: Pushed | None) -> bool:
         """Make it local; whether another round is needed."""

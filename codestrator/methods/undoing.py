@@ -15,7 +15,7 @@ from codestrator.params import OpId, Params, SessionId
 from codestrator.records import KINDS, SESSION_ENDED, Land, Lease, Node, Session, Task, Thread, Worktree
 
 if TYPE_CHECKING:
-    from codestrator.store import Operation, Touched
+    from codestrator.store.journal import Operation, Touched
 
 # What was recorded of the world, or of a call, stays true whatever is undone.
 STAYS = ("checkpoint", "rescue", "intent", "machine", "mirror")

@@ -23,7 +23,6 @@ FIRST_CALLS = ("thread.child.report", "thread.directive.list", "inbox.pending", 
 
 def main(repo: str, thread_id: str) -> int:
     """The same as the command `runner`, which spends its first moments on the command line."""
-    gc.disable()  # imports make next to no garbage
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     return run(Path(repo), thread_id)

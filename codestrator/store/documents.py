@@ -15,7 +15,8 @@ from codestrator.store.sha import sha1
 
 STATE = "refs/codestrator/state"
 LOCKS = "refs/codestrator/locks"
-REFS = {"state": STATE, "locks": LOCKS}
+OF_DOCUMENTS = (STATE, LOCKS)
+REF_OF = {"state": STATE, "locks": LOCKS}
 META = "meta"
 DOCUMENT_BYTES = 4 * 1024 * 1024
 BROKEN = (msgspec.MsgspecError, UnicodeError, RecursionError)
@@ -46,7 +47,7 @@ class Layout:
     def __init__(self, ref: str, kinds: Mapping[str, type[Document]]) -> None:
         self.ref = ref
         self.depth = 2 if ref == STATE else 1
-        self._kinds = {name: kind for name, kind in kinds.items() if REFS[kind.REF] == ref}
+        self._kinds = {name: kind for name, kind in kinds.items() if REF_OF[kind.REF] == ref}
         self._of_folder = {folder: name for name, kind in self._kinds.items() for folder in kind.FOLDERS}
 
     def place(self, document_id: str) -> Place:

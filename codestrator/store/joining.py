@@ -20,7 +20,7 @@ from codestrator.store.picture import Picture
 if TYPE_CHECKING:
     from codestrator.store.store import Store
 
-__all__ = ["Finish", "Joined", "Picture", "is_ancestor", "join", "merge_bases"]
+__all__ = ["Finish", "Joined", "Picture", "join", "merge_bases"]
 
 MOST_OPERATIONS = 10**9  # counters are commit dates too: above, they would mix with the dates of the user's work
 Three = tuple[Entry | None, Entry | None, Entry | None]
@@ -42,9 +42,9 @@ def join(
 
     `Diverged` lists what no rule can join; `UnreadableState` or `SchemaNewer` where theirs is no state of ours.
     """
-    if ours is not None and is_ancestor(store, theirs, ours):
+    if ours is not None and store.objects.is_ancestor(theirs, ours):
         return Joined(ours)
-    ahead = ours is None or is_ancestor(store, ours, theirs)
+    ahead = ours is None or store.objects.is_ancestor(ours, theirs)
     bases = ([ours] if ours else []) if ahead else merge_bases(store, str(ours), theirs)
     if ref == NOTES:
         _require_commit(store, ref, theirs)
@@ -91,16 +91,6 @@ def _check_counter(theirs: Picture) -> None:
             document=theirs.commit,
             reason="a counter that no state has",
         )
-
-
-def is_ancestor(store: "Store", older: str, newer: str) -> bool:
-    """Whether `newer` has all of `older`; one that is not here, or is no commit, is nobody's ancestor."""
-    if older == newer:
-        return True
-    try:
-        return bool(store.repo.descendant_of(newer, older))
-    except MISSING:
-        return False
 
 
 def merge_bases(store: "Store", ours: str, theirs: str) -> list[str]:

@@ -32,12 +32,11 @@ def join_notes(store: "Store", ours: str, theirs: str, bases: Sequence[str], mes
 
 def _mark(store: "Store", ours: str, theirs: str) -> str:
     """Up to which commit of the state both are whole; none where one of them does not know."""
-    from codestrator.store.joining import is_ancestor  # which imports this
-
     mine, other = (trailers_of(message).get(UPTO) for message in (ours, theirs))
     if not mine or not other:
         return ""
-    older = mine if is_ancestor(store, mine, other) else other if is_ancestor(store, other, mine) else None
+    has = store.objects.is_ancestor
+    older = mine if has(mine, other) else other if has(other, mine) else None
     return f"{UPTO}: {older}\n" if older else ""
 
 

@@ -104,6 +104,15 @@ class Objects:
         self._local.__dict__.clear()
         self._loose.close()
 
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Whether `newer` has all of `older`; one that is not here, or is no commit, is nobody's ancestor."""
+        if older == newer:
+            return True
+        try:
+            return bool(self.repo.descendant_of(newer, older))
+        except MISSING:
+            return False
+
     def raw(self, oid: bytes) -> bytes:
         """An object's content; KeyError if it is missing, GitError if it is damaged."""
         content: bytes = self.repo.read(pygit2.Oid(raw=oid))[1]

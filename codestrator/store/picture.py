@@ -9,7 +9,7 @@ from codestrator.decoding import decoder
 from codestrator.errors import UnreadableState
 from codestrator.model import Document
 from codestrator.store.documents import Damage, Layout
-from codestrator.store.objects import BLOB, TREE, Entry, Node, Objects, Rows, row_of
+from codestrator.store.objects import BLOB, TREE, Entry, Node, Objects, row_of
 
 
 class Meta(msgspec.Struct):
@@ -27,7 +27,7 @@ class Picture:
         self.commit = commit
         self.counter = counter
         self.root = root
-        self._nodes: list[tuple[Node, tuple[str, ...]]] | None = None
+        self._by_kind: dict[str, list[Node]] | None = None
 
     def _leaf(self, folders: tuple[str, ...]) -> Node | None:
         node: Node | None = self.root
@@ -61,31 +61,35 @@ class Picture:
                 if below is not None:
                     yield from self.nodes(below, (*folders, name.decode("utf-8", "replace")))
 
-    def _with_rows(self) -> Iterator[tuple[Node, Rows]]:
-        if self._nodes is None:
-            self._nodes = list(self.nodes())
-        for node, folders in self._nodes:
-            try:
-                yield node, self.objects.rows(node, folders, self.layout)
-            except UnreadableState as error:
-                node.damaged = [error]
+    def _holding(self, kind: type[Document]) -> list[Node]:
+        """The trees with documents of a kind; told once for all kinds, since a screen asks for a dozen of them."""
+        if self._by_kind is None:
+            found: dict[str, list[Node]] = {}
+            for node, folders in list(self.nodes()):
+                try:
+                    rows = self.objects.rows(node, folders, self.layout)
+                except UnreadableState as error:
+                    node.damaged = [error]
+                    continue
+                for name in rows:
+                    found.setdefault(name, []).append(node)
+            self._by_kind = found
+            self.objects.rowcache.keep(self)
+        return self._by_kind.get(kind.KIND, [])
 
     def rows(self, kind: type[Document]) -> Iterator[Any]:
-        for _, rows in self._with_rows():
-            if kind.KIND in rows:
-                yield from list(rows[kind.KIND].values())
-        self.objects.rowcache.keep(self)
+        for node in self._holding(kind):
+            yield from list((node.rows or {}).get(kind.KIND, {}).values())
 
     def where(self, kind: type[Document], field: str, value: Any) -> Iterator[Any]:
         """The rows of a kind with that value, by an index that each tree keeps."""
-        for node, rows in self._with_rows():
-            if kind.KIND in rows:
-                yield from self.objects.matching(node, kind.KIND, field, value)
-        self.objects.rowcache.keep(self)
+        for node in self._holding(kind):
+            yield from self.objects.matching(node, kind.KIND, field, value)
 
     def damaged(self) -> list[Damage]:
         """What cannot be read; every document is looked at, whatever the cache says of it."""
         found: list[Damage] = []
+        self._by_kind = None
         for node, folders in list(self.nodes()):
             try:
                 found += self.objects.verify(node, folders, self.layout)

@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 from codestrator.errors import Busy, SchemaNewer, UnreadableState, WrongState
 from codestrator.ports import Contention, Move
-from codestrator.store.documents import LOCKS, META, STATE, Damage, Layout, Place, check
+from codestrator.store.documents import META, STATE, Damage, Layout, Place, check
 from codestrator.store.notes import NOTES
 from codestrator.store.objects import MISSING, TREE, Node
 from codestrator.store.store import Store
 
-REFS = (STATE, LOCKS)
 _OID = re.compile(r"[0-9a-f]{40}")
 
 

@@ -8,7 +8,7 @@ from codestrator.clock import Moment, rfc3339
 from codestrator.errors import Busy, InvalidParams, NotFound, SchemaNewer, UnreadableState
 from codestrator.model import Document
 from codestrator.ports import Move
-from codestrator.store.documents import DOCUMENT_BYTES, LOCKS, REFS, STATE, Damage, encode
+from codestrator.store.documents import DOCUMENT_BYTES, LOCKS, REF_OF, STATE, Damage, encode
 from codestrator.store.objects import row_of
 from codestrator.store.picture import Picture
 
@@ -94,7 +94,7 @@ class Transaction:
         return self._changes[ref]
 
     def _side(self, kind: type[Document]) -> tuple[Picture, dict[str, Change]]:
-        ref = REFS[kind.REF]
+        ref = REF_OF[kind.REF]
         self.read_refs.add(ref)
         return self._pictures[ref], self._changes[ref]
 
@@ -215,7 +215,7 @@ class Transaction:
         return next(fresh, "")
 
     def _is_new(self, kind: type[Document], document_id: str) -> bool:
-        return self._pictures[REFS[kind.REF]].get(kind, document_id) is None
+        return self._pictures[REF_OF[kind.REF]].get(kind, document_id) is None
 
 
 def _same(old: Document, new: Document) -> bool:
@@ -230,5 +230,5 @@ def _same(old: Document, new: Document) -> bool:
 
 def moves_of(transaction: Transaction, ours: dict[str, Move], seen: Sequence[Move]) -> list[Move]:
     """All refs to lock: the caller's first ones, ours in the transaction's order, its last ones, what was only read."""
-    moved = [ours[REFS[name]] for name in transaction.order if REFS[name] in ours]
+    moved = [ours[REF_OF[name]] for name in transaction.order if REF_OF[name] in ours]
     return [*transaction.before, *moved, *transaction.after, *(one for one in seen if one.ref not in ours)]

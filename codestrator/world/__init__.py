@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -16,25 +15,28 @@ from codestrator import ports, programs
 from codestrator.clock import Clock, Moment
 from codestrator.errors import NotFound, Unsupported
 from codestrator.records import KINDS
-from codestrator.store import NoteBook, Store, configuration
-from codestrator.world import processes, workfiles
+from codestrator.store.configuration import configuration
+from codestrator.store.notes import NoteBook
+from codestrator.store.store import Store
+from codestrator.world import processes
 from codestrator.world.files import PrivateFiles, failed
 from codestrator.world.live import LiveFolder
 from codestrator.world.settings import read_settings
-from codestrator.world.workfiles import WorkFiles as WorkFiles
 
 if TYPE_CHECKING:
     from codestrator.world.hooks import GitHooks
     from codestrator.world.localconfig import LocalConfig
     from codestrator.world.probe import Probe
+    from codestrator.world.workfiles import WorkFiles as WorkFiles
 
 LOOK_SECONDS = 0.025
+FORMATS = (
+    ("objectformat", "sha256", "sha256 objects", "sha1"),
+    ("refstorage", "reftable", "reftable refs", "files"),
+)
+TRUE = ("true", "yes", "on", "1")
 SURE_SECONDS = 1.0  # so often refs are read although their files look untouched
 OF_SETTINGS = ("worktrees", "pages", "probe", "tmux", "remotes")  # what is made by them, and kept
-_SHA256 = re.compile(r"^\s*objectformat\s*=\s*\"?sha256", re.IGNORECASE | re.MULTILINE)
-_REFTABLE = re.compile(r"^\s*refstorage\s*=\s*\"?reftable", re.IGNORECASE | re.MULTILINE)
-_BARE = re.compile(r"^\s*bare\s*=\s*\"?(true|yes|on|1)\b", re.IGNORECASE | re.MULTILINE)
-_WORK_TREE = re.compile(r"^\s*worktree\s*=\s*\"?([^\"\n]+)", re.IGNORECASE | re.MULTILINE)
 
 
 class LocalWorld:
@@ -112,12 +114,16 @@ class LocalWorld:
 
         return LocalConfig(self.git, self.common_dir, self._private)
 
-    def files_here(self) -> WorkFiles:
+    def files_here(self) -> "WorkFiles":
         """Those of the worktree that this folder is in; `Unsupported` in a bare repository."""
+        from codestrator.world import workfiles
+
         return workfiles.of_folder(self.common_dir, _discover(self.cwd)[1], self.repo, bare=self.bare)
 
-    def files_of(self, worktree: str) -> WorkFiles | None:
+    def files_of(self, worktree: str) -> "WorkFiles | None":
         """Those of the worktree of that name; None if it is gone."""
+        from codestrator.world import workfiles
+
         return workfiles.of_name(self.common_dir, worktree, self.repo)
 
     @cached_property
@@ -241,19 +247,19 @@ def open_world(cwd: Path, clock: Clock | None = None, *, forgiving: bool = False
     cwd = Path(cwd).resolve()
     try:
         common_dir, top = _discover(cwd)
-        config = _config_text(common_dir)
+        stated = _stated(common_dir)
     except OSError as error:
         raise failed(Path(error.filename or cwd), "read", error) from None
-    for pattern, found, expected in ((_SHA256, "sha256 objects", "sha1"), (_REFTABLE, "reftable refs", "files")):
-        if pattern.search(config):
+    for name, value, found, expected in FORMATS:
+        if stated.get(name, "").lower().startswith(value):
             raise Unsupported(
                 f"'{common_dir}' is a repository with {found}, expected {expected}",
                 hint="Use a repository with git's default formats.",
                 field="repository",
                 found=found,
             )
-    bare = bool(_BARE.search(config))
-    repo = common_dir if bare else _main_worktree(common_dir, top, config)
+    bare = stated.get("bare", "").lower().startswith(TRUE)
+    repo = common_dir if bare else _main_worktree(common_dir, top, stated.get("worktree"))
     world = LocalWorld(common_dir, repo, cwd, bare, clock or Clock(), forgiving=forgiving)
     if not forgiving:  # the doctor only looks
         world.hide_worktrees()
@@ -286,16 +292,19 @@ def _is_git_dir(folder: Path) -> bool:
     return (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir()
 
 
-def _config_text(common_dir: Path) -> str:
+def _stated(common_dir: Path) -> dict[str, str]:
+    """What the repository's own configuration says, by name alone; found without libgit2, which opens not all."""
     try:
-        return (common_dir / "config").read_text(encoding="utf-8", errors="replace")
+        config = (common_dir / "config").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        return ""
+        return {}
+    lines = (line.partition("=") for line in config.splitlines())
+    return {name.strip().lower(): value.strip().strip('"') for name, _, value in lines}
 
 
-def _main_worktree(common_dir: Path, top: Path, config: str) -> Path:
-    if found := _WORK_TREE.search(config):
-        return (common_dir / found[1].strip()).resolve()
+def _main_worktree(common_dir: Path, top: Path, stated: str | None) -> Path:
+    if stated:
+        return (common_dir / stated).resolve()
     if common_dir.name == ".git":
         return common_dir.parent
     return top

@@ -1,7 +1,6 @@
 """Folders brought from one commit to another, and back: the user's is kept, nothing stays halfway."""
 
 import os
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -114,7 +113,9 @@ def _unlike(git: Git, path: Path, entries: dict[str, tuple[str, str]]) -> set[st
     if not entries:
         return set()
     stdin = b"".join(os.fsencode(f"{mode} {blob}\t{name}\0") for name, (mode, blob) in entries.items())
-    with tempfile.TemporaryDirectory(prefix="codestrator") as place:
+    from tempfile import TemporaryDirectory  # seldom needed, and loads random and hashlib
+
+    with TemporaryDirectory(prefix="codestrator") as place:
         env = {"GIT_INDEX_FILE": f"{place}/index"}
         git.run("update-index", "-z", "--index-info", at=path, stdin=stdin, env=env)
         git.try_run("update-index", "-q", "--refresh", at=path, env=env)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from codestrator.ids import mint
 from codestrator.records import Task
-from codestrator.store import Stamp, Transaction
+from codestrator.store.transaction import Stamp, Transaction
 from codestrator.world import LocalWorld, open_world
 
 CASES_A_FEATURE = 50

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from codestrator.records import Task
-from codestrator.store import Store, Transaction
+from codestrator.store.store import Store
+from codestrator.store.transaction import Transaction
 from tests.bench.fill import fill, stamp
 from tests.bench.measure import Row, at_least, at_most, count_at_most, median_ms, repository
 

@@ -14,7 +14,7 @@ from codestrator import __version__, registry, table
 from codestrator.edges import cli, derived
 from codestrator.edges.context import Context
 from codestrator.records import Thread
-from codestrator.store import Stamp
+from codestrator.store.transaction import Stamp
 from tests.actors import Actor
 from tests.edges.shell import Run, refused, result
 

@@ -12,7 +12,7 @@ from codestrator.edges import drawing
 from codestrator.edges.plain import cell
 from codestrator.ids import mint
 from codestrator.records import Edge, Node
-from codestrator.store import Stamp
+from codestrator.store.transaction import Stamp
 from tests.actors import Actor
 from tests.edges.shell import Run, refused, result
 

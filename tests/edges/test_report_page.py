@@ -31,7 +31,7 @@ from codestrator.records import (
     Step,
     Task,
 )
-from codestrator.store import Stamp, Transaction
+from codestrator.store.transaction import Stamp, Transaction
 from tests.actors import Actor
 from tests.bench.fill import plan
 from tests.edges.pages import Browser, found_by, made, read, section_words, words

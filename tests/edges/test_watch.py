@@ -13,7 +13,7 @@ from codestrator.edges.watch.details import Reading
 from codestrator.edges.watch.listing import Listing
 from codestrator.errors import WrongState
 from codestrator.records import Directive, Task, Thread
-from codestrator.store import Stamp, Transaction
+from codestrator.store.transaction import Stamp, Transaction
 from tests.actors import Actor, unchanged
 from tests.conftest import git
 from tests.edges.eyes import LARGE, SMALL, Eyes, watching

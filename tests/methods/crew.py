@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from codestrator import ids, threadfiles
 from codestrator.model import Document
 from codestrator.records import Thread
-from codestrator.store import Stamp
+from codestrator.store.transaction import Stamp
 from tests.actors import Actor
 
 D = TypeVar("D", bound=Document)

@@ -12,7 +12,7 @@ from codestrator import ids, text
 from codestrator.model import Document
 from codestrator.records import Checkpoint, Directive, Lease, Message, Task, Thread
 from codestrator.records.work import Evidence, Step
-from codestrator.store import Stamp
+from codestrator.store.transaction import Stamp
 from tests.actors import Actor
 from tests.methods import crew
 from tests.methods.test_landing import work

@@ -8,7 +8,7 @@ import pytest
 
 from codestrator.errors import Forbidden, InvalidParams, NotFound, WrongState
 from codestrator.records import Thread
-from codestrator.store import Stamp
+from codestrator.store.transaction import Stamp
 from tests.actors import Actor, unchanged
 
 

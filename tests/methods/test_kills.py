@@ -131,4 +131,4 @@ def test_a_live_process_keeps_what_it_has_begun(root: Actor, actor: Callable[...
 def flow_of(one: Actor) -> Any:
     caller = seats.describe(one.world, one.seat, one.session)
     op = ids_of.mint("op")
-    return Flow(one.world, one.world.store, caller, one.seat, "worktree.spawn", op, op, "")
+    return Flow(one.world, one.world.store, caller, one.seat, "worktree.spawn", op, op, str)

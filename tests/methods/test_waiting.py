@@ -93,7 +93,7 @@ def test_a_waiter_that_died_stands_in_nobodys_way(root: Actor, other: Actor, clo
     until_waiting(root, 1)
     (entry,) = store.read().all(Waiter)
     call.done()
-    from codestrator.store import Stamp
+    from codestrator.store.transaction import Stamp
 
     store.transact(lambda tx: tx.put(entry), stamp=Stamp("lock.acquire x", "op-0000000001", "x", None, None, "x"))
     clock.advance(16)  # its wait and the ten seconds after it

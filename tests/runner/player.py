@@ -16,7 +16,7 @@ from codestrator.runner.channel import Channel
 from codestrator.runner.driver import Driver, Limits
 from codestrator.runner.show import Screen
 from codestrator.runner.work import Work
-from codestrator.store import Stamp
+from codestrator.store.transaction import Stamp
 from codestrator.threadfiles import ThreadFile
 from codestrator.world import open_world
 from tests.actors import Actor

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from codestrator.store import Store
+from codestrator.store.store import Store
 from tests.store.kit import store_of
 
 

@@ -18,8 +18,9 @@ import pygit2
 from codestrator.clock import Clock
 from codestrator.ids import mint
 from codestrator.records import KINDS, Task
-from codestrator.store import Stamp, Store, Transaction
 from codestrator.store.documents import Layout
+from codestrator.store.store import Store
+from codestrator.store.transaction import Stamp, Transaction
 from codestrator.world.git import GitProgram
 from tests.conftest import ended
 

@@ -9,7 +9,7 @@ import pytest
 from codestrator import SCHEMA
 from codestrator.errors import External, InvalidParams, SchemaNewer, UnreadableState
 from codestrator.records import Task, Thread
-from codestrator.store import Store
+from codestrator.store.store import Store
 from tests.store.kit import (
     LOCKS,
     STATE,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codestrator.store import Store
 from codestrator.store.loose import LooseObjects
+from codestrator.store.store import Store
 from tests.conftest import git
 from tests.store.kit import put, task
 

@@ -12,7 +12,8 @@ from codestrator.clock import Clock, rfc3339
 from codestrator.errors import Unsupported
 from codestrator.ports import Contention, Move
 from codestrator.records import Lease
-from codestrator.store import NoteBook, Store
+from codestrator.store.notes import NoteBook
+from codestrator.store.store import Store
 from codestrator.world import open_world
 from tests.store.kit import LOCKS, MACHINE, STATE, git, loose, outcomes, put, raise_priority, store_of, task, together
 
@@ -165,7 +166,7 @@ def test_a_ref_is_never_deleted(repo: Path, store: Store) -> None:
 def test_no_note_line_of_two_processes_is_lost(repo: Path, store: Store) -> None:
     head = git(repo, "rev-parse", "main")
     source = (
-        "from codestrator.store import NoteBook\nbook = NoteBook(store_of(Path(sys.argv[1])))\n"
+        "from codestrator.store.notes import NoteBook\nbook = NoteBook(store_of(Path(sys.argv[1])))\n"
         "for number in range(20):\n    book.add(sys.argv[2], {'id': f'{sys.argv[3]}-{number}'})\n    book.flush()\n"
     )
     outcomes(list(together(3, source, str(repo), head)))

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codestrator.errors import Busy, External, UnreadableState
-from codestrator.store import NoteBook, Store
-from codestrator.store.notes import NOTES
+from codestrator.store.notes import NOTES, NoteBook
+from codestrator.store.store import Store
 from tests.conftest import git
 from tests.store.kit import store_of
 
@@ -29,7 +29,8 @@ import sys
 from pathlib import Path
 from codestrator.clock import Clock
 from codestrator.records import KINDS
-from codestrator.store import NoteBook, Store
+from codestrator.store.notes import NoteBook
+from codestrator.store.store import Store
 from tests.store.kit import program
 
 store = Store(Path(sys.argv[1]), KINDS, Clock(), lambda: program(Path(sys.argv[1])), machine="aaaaaaaaaa")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from codestrator.records import Fence, Task
-from codestrator.store import Store, Transaction
+from codestrator.store.store import Store
+from codestrator.store.transaction import Transaction
 from tests.store.kit import LOCKS, STATE, git, stamp, store_of, task
 
 TITLES = st.text(max_size=20).filter(lambda text: text.isprintable())

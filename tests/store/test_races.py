@@ -17,7 +17,8 @@ from codestrator.clock import Clock
 from codestrator.errors import Busy, CodestratorError, External
 from codestrator.ports import Move
 from codestrator.records import KINDS, Fence, Task
-from codestrator.store import Store, Transaction
+from codestrator.store.store import Store
+from codestrator.store.transaction import Transaction
 from tests.store.kit import (
     LOCKS,
     MACHINE,

@@ -13,8 +13,8 @@ import pytest
 from codestrator.errors import Busy
 from codestrator.ports import Contention
 from codestrator.records import Task
-from codestrator.store import Store
 from codestrator.store.reffile import RefFile
+from codestrator.store.store import Store
 from tests.store.kit import STATE, git, opened, put, raise_priority, store_of, task
 
 

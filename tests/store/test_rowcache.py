@@ -7,7 +7,7 @@ import pytest
 
 from codestrator.ids import mint
 from codestrator.records import Task
-from codestrator.store import Store
+from codestrator.store.store import Store
 from tests.store.kit import put, task
 
 Opener = Callable[..., Store]

@@ -10,7 +10,8 @@ from codestrator import SCHEMA
 from codestrator.errors import Busy, InvalidParams, NotFound, WrongState
 from codestrator.ports import Contention, Move
 from codestrator.records import Fence, Task
-from codestrator.store import Store, Transaction
+from codestrator.store.store import Store
+from codestrator.store.transaction import Transaction
 from tests.store.kit import (
     LOCKS,
     MACHINE,

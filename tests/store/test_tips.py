@@ -6,7 +6,7 @@ import pytest
 
 from codestrator.errors import UnreadableState
 from codestrator.records import Task
-from codestrator.store import Store
+from codestrator.store.store import Store
 from codestrator.store.tips import KEPT, Tip, Tips
 from tests.store.kit import LOCKS, STATE, git, put, store_of, task
 

@@ -15,9 +15,9 @@ import pytest
 from codestrator.errors import UnreadableState
 from codestrator.ports import Git
 from codestrator.records import Task
-from codestrator.store import Store
 from codestrator.store.configuration import open_repository
 from codestrator.store.packs import Packs
+from codestrator.store.store import Store
 from codestrator.store.upkeep import MOST_PACKS, Upkeep
 from tests.store.kit import (
     LOCKS,

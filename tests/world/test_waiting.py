@@ -10,8 +10,8 @@ import pytest
 
 from codestrator.ids import mint
 from codestrator.records import Message
-from codestrator.store import Stamp
 from codestrator.store.documents import STATE
+from codestrator.store.transaction import Stamp
 from codestrator.world import LocalWorld, open_world
 
 

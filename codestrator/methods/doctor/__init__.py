@@ -10,10 +10,10 @@ from codestrator.errors import CodestratorError, InvalidParams
 from codestrator.methods.doctor.checks import BY_ID, CHECKS, Check
 from codestrator.methods.doctor.look import ASKED, NAMED, Item, Look, error
 from codestrator.params import Params, Short
-from codestrator.store.soundness import REFS
+from codestrator.store.documents import OF_DOCUMENTS
 
 KEPT = "refs/codestrator/rescue/doctor/"
-BACKED_UP = (*REFS, "refs/notes/codestrator")
+BACKED_UP = (*OF_DOCUMENTS, "refs/notes/codestrator")
 
 
 class Examine(Params, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ class _Examination:
         items = [one for check in CHECKS for one in self._made(check)]
         return {
             "healthy": not any(one["severity"] == "error" and not one.get("fixed") for one in items),
-            "digest": self.look.sound.tree(REFS[0]),
+            "digest": self.look.sound.tree(OF_DOCUMENTS[0]),
             "items": items,
             "count": len(items),
             "backup_ref": self._backup,
@@ -95,9 +95,10 @@ class _Examination:
         if self._backup is not None:
             return
         for ref in BACKED_UP:
-            tip = self.look.sound.tip(ref)
-            if tip is not None and (self.look.sound.whole(ref, tip) if ref in REFS else self.look.sound.readable(tip)):
-                self.look.sound.keep(f"{KEPT}{self._op}/{ref.rpartition('/')[2]}", tip)
+            sound = self.look.sound
+            tip = sound.tip(ref)
+            if tip is not None and (sound.whole(ref, tip) if ref in OF_DOCUMENTS else sound.readable(tip)):
+                sound.keep(f"{KEPT}{self._op}/{ref.rpartition('/')[2]}", tip)
         self._backup = KEPT + self._op
 
 

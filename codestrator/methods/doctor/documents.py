@@ -11,8 +11,7 @@ from codestrator.errors import SchemaNewer, UnreadableState
 from codestrator.methods.doctor.look import Found, Item, Look, error, mendable, more, ok, some, warning
 from codestrator.methods.recording import note_of
 from codestrator.records import KINDS, Checkpoint
-from codestrator.store.documents import Damage, canonical
-from codestrator.store.soundness import REFS
+from codestrator.store.documents import OF_DOCUMENTS, Damage, canonical
 from codestrator.text import counted
 
 NOTES = "refs/notes/codestrator"
@@ -29,13 +28,13 @@ def documents(look: Look) -> Found:
     if len(broken) > look.named:
         yield more("error", f"{len(broken) - look.named} more documents cannot be read", "documents")
     if not broken:
-        counts = [sum(1 for _ in look.sound.documents(ref)) for ref in REFS]
+        counts = [sum(1 for _ in look.sound.documents(ref)) for ref in OF_DOCUMENTS]
         yield ok(f"{counts[0]} documents in the state, {counts[1]} in the lock book")
 
 
 def schema(look: Look) -> Found:
     """Nothing was written by a newer program."""
-    newer = [one for ref in REFS if isinstance(one := look.sound.broken(ref), SchemaNewer)]
+    newer = [one for ref in OF_DOCUMENTS if isinstance(one := look.sound.broken(ref), SchemaNewer)]
     for one in newer:
         yield error(one.message, "nothing can be read until a newer codestrator is installed", _show(one, "meta.json"))
     if newer or not look.readable:
@@ -127,17 +126,17 @@ def references(look: Look) -> Found:
         said = "a folder of documents is missing, so that nobody knows what was in it"
         yield warning(said, "what documents name was not looked at", "git codestrator doctor --checks documents")
         return
-    known = {one.id for ref in REFS for one in look.sound.documents(ref)}
+    known = {one.id for ref in OF_DOCUMENTS for one in look.sound.documents(ref)}
     known |= {_name(one)[1] for one in look.damaged}
     found = 0
-    for one in look.sound.documents(REFS[0]):
+    for one in look.sound.documents(OF_DOCUMENTS[0]):
         for field, gone in _dangling(one.kind, one.raw, known):
             found += 1
             if found <= look.named:
                 yield warning(
                     f"'{one.id}' names '{gone}' as its {field}, which is not there",
                     "what depends on it is left out",
-                    _shown(REFS[0], one.path),
+                    _shown(OF_DOCUMENTS[0], one.path),
                 )
     if found > look.named:
         yield more("warning", f"{found - look.named} more name what is not there", "references")
@@ -164,7 +163,7 @@ def _dangling(kind: str | None, raw: bytes, known: set[str]) -> list[tuple[str, 
 def secrets(look: Look) -> Found:
     """No text of the state looks like a key; the key itself is never shown."""
     found = 0
-    for one in look.sound.documents(REFS[0]):
+    for one in look.sound.documents(OF_DOCUMENTS[0]):
         names = keyshapes.seen_in(one.raw.decode("utf-8", "replace"))
         if names:
             found += 1
@@ -172,7 +171,7 @@ def secrets(look: Look) -> Found:
             yield warning(
                 f"'{one.id}' holds what looks like {some(names)}",
                 "everybody who gets the state gets it, and its history keeps it: have it withdrawn where it was issued",
-                f"git log --oneline {REFS[0]} -- {shlex.quote(one.path)}",
+                f"git log --oneline {OF_DOCUMENTS[0]} -- {shlex.quote(one.path)}",
             )
     if found > look.named:
         yield warning(

@@ -5,8 +5,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from codestrator.calls import Flow, Tx
-from codestrator.store.documents import Damage
-from codestrator.store.soundness import REFS, Soundness
+from codestrator.store.documents import OF_DOCUMENTS, Damage
 
 Severity = Literal["ok", "warning", "error"]
 FIX = "git codestrator doctor --fix"
@@ -34,6 +33,8 @@ class Look:
         self.flow = flow
         self.world = flow.world
         self.settings = flow.settings
+        from codestrator.store.soundness import Soundness
+
         self.sound = Soundness(flow.store)
 
     @cached_property
@@ -49,7 +50,7 @@ class Look:
     @property
     def readable(self) -> bool:
         """Whether there is a state, and it can be read as a whole."""
-        return all(self.sound.tip(ref) and self.sound.broken(ref) is None for ref in REFS)
+        return all(self.sound.tip(ref) and self.sound.broken(ref) is None for ref in OF_DOCUMENTS)
 
     def refresh(self) -> None:
         """Read anew: something was repaired."""

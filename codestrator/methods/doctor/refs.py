@@ -6,7 +6,7 @@ from pathlib import Path
 
 from codestrator.errors import SchemaNewer
 from codestrator.methods.doctor.look import Found, Item, Look, error, mendable, ok, some, warning
-from codestrator.store.soundness import REFS
+from codestrator.store.documents import OF_DOCUMENTS
 from codestrator.text import counted
 
 YOUNG_SECONDS = 60  # a program of the user may take so long, before its lock file is worth a word
@@ -18,19 +18,19 @@ PATHS = ("refs/codestrator/", "refs/notes/codestrator")
 
 def state(look: Look) -> Found:
     """State and lock book are there, and can be read."""
-    damaged = {ref: look.sound.broken(ref) for ref in REFS}
+    damaged = {ref: look.sound.broken(ref) for ref in OF_DOCUMENTS}
     gone = [ref for ref, damage in damaged.items() if damage is None and look.sound.tip(ref) is None]
     for ref, damage in damaged.items():
         if damage is not None and not isinstance(damage, SchemaNewer):
             yield _broken(look, ref, damage.message)
-    if len(gone) == len(REFS):
+    if len(gone) == len(OF_DOCUMENTS):
         yield warning(
             "there is no state in this repository", "there is nothing to look at", "git codestrator workspace init"
         )
     elif gone:
-        yield _broken(look, gone[0], f"'{gone[0]}' is missing, and '{(set(REFS) - set(gone)).pop()}' is there")
+        yield _broken(look, gone[0], f"'{gone[0]}' is missing, and '{(set(OF_DOCUMENTS) - set(gone)).pop()}' is there")
     elif look.readable:
-        yield ok(f"state at '{look.sound.tip(REFS[0])}', lock book at '{look.sound.tip(REFS[1])}'")
+        yield ok(f"state at '{look.sound.tip(OF_DOCUMENTS[0])}', lock book at '{look.sound.tip(OF_DOCUMENTS[1])}'")
 
 
 def _broken(look: Look, ref: str, message: str) -> Item:
@@ -107,7 +107,7 @@ def clock(look: Look) -> Found:
     """The clock is not behind the times that files and the state carry."""
     common = look.world.common_dir
     now = look.flow.now().at.timestamp()
-    files = [common / ref for ref in REFS] + [common / "codestrator" / "tips", common / "HEAD"]
+    files = [common / ref for ref in OF_DOCUMENTS] + [common / "codestrator" / "tips", common / "HEAD"]
     files += list((common / "codestrator" / "live").glob("*"))[:1000]
     ahead = {str(one): one.stat().st_mtime - now for one in files if one.is_file()}
     late = sorted((name for name, seconds in ahead.items() if seconds > AHEAD_SECONDS), key=lambda one: -ahead[one])
@@ -123,7 +123,7 @@ def clock(look: Look) -> Found:
 
 def journal(look: Look) -> Found:
     """The history of state and lock book is whole."""
-    lost = {ref: look.sound.breaks(ref) for ref in REFS}
+    lost = {ref: look.sound.breaks(ref) for ref in OF_DOCUMENTS}
     for ref, commits in lost.items():
         for commit in commits[: look.named]:
             yield error(
@@ -133,7 +133,7 @@ def journal(look: Look) -> Found:
             )
     if any(lost.values()):
         return
-    tips = [tip for ref in REFS if (tip := look.sound.tip(ref))]
+    tips = [tip for ref in OF_DOCUMENTS if (tip := look.sound.tip(ref))]
     words = ("rev-list", "--objects", "--no-object-names", "--missing=print", *tips, "--")
     status, out, err = look.git(*words, seconds=120)
     missing = [line[1:] for line in out.splitlines() if line.startswith("?")]
