@@ -96,7 +96,8 @@ def ward(place: Path, clock: Clock, folder: Path) -> Ward:
         _template["known"] = _worked(folder / "shop", clock)
     shutil.copytree(_template["home"] / "shop", place / "ward", symlinks=True)
     made = Ward(place / "ward", clock, _template["known"])
-    for link in (made.folder / ".git", made.git_dir / "worktrees" / made.folder.name / "gitdir"):
+    own = made.git_dir / "codestrator" / "machine"  # else it would be a machine of its own, as copies are
+    for link in (made.folder / ".git", made.git_dir / "worktrees" / made.folder.name / "gitdir", own):
         words = link.read_text(encoding="utf-8").replace(str(_template["home"] / "shop"), str(made.repo))
         link.write_text(words, encoding="utf-8")
     return made

@@ -109,9 +109,14 @@ def test_a_full_line_or_none_at_all_leaves_the_gate_as_it_is(tmp_path: Path) -> 
     for one in places:
         assert one is not None
         os.close(one)
-    place = line.enter()
-    assert place is not None
-    os.close(place)
+    found: list[int] = []
+
+    def stands() -> bool:  # who gave up in the line may still be about to leave it
+        found.extend(place for place in [line.enter()] if place is not None)
+        return bool(found)
+
+    until(stands, "there is room in the line again")
+    os.close(found[0])
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 100])
