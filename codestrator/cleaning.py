@@ -138,8 +138,10 @@ def _check_id(shape: Shape, value: str, field: str) -> None:
 
 
 def _clean_json(value: Any, field: str) -> Any:
+    import json  # msgspec writes null for what is no number
+
     try:
-        size = len(msgspec.json.encode(value))
+        size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode())
     except (TypeError, ValueError, RecursionError, UnicodeEncodeError):
         raise InvalidParams(f"'{field}' cannot be written as JSON, expected a JSON value", field=field) from None
     if size > text.JSON_BYTES:

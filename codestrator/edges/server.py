@@ -165,8 +165,9 @@ class Messages:
 def unreadable(error: Exception) -> types.JSONRPCError | None:
     """The answer to a line that is no message, under its id where one can be made out; none for a blank line."""
     errors: Callable[[], list[dict[str, Any]]] | None = getattr(error, "errors", None)  # pydantic's
-    found: dict[str, Any] = errors()[0] if errors else {"input": None, "msg": str(error)}
-    line, code = found["input"], types.INVALID_REQUEST
+    told: list[dict[str, Any]] = errors() if errors else [{"input": None, "msg": str(error)}]
+    found, code = told[0], types.INVALID_REQUEST
+    line = next((one["input"] for one in told if one.get("type") == "missing"), found["input"])  # the whole of it
     if isinstance(line, str) and found.get("type", "json_invalid") == "json_invalid":
         if not line.strip():
             return None
@@ -177,8 +178,8 @@ def unreadable(error: Exception) -> types.JSONRPCError | None:
             line = None
     number = line.get("id") if isinstance(line, dict) else None
     known = number if isinstance(number, int | str) and not isinstance(number, bool) else None
-    told = types.ErrorData(code=code, message=f"not a message of JSON-RPC 2.0: {found['msg'][:200]}")
-    return types.JSONRPCError(jsonrpc="2.0", id=known, error=told)
+    refusal = types.ErrorData(code=code, message=f"not a message of JSON-RPC 2.0: {found['msg'][:200]}")
+    return types.JSONRPCError(jsonrpc="2.0", id=known, error=refusal)
 
 
 class Desk:

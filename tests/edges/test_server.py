@@ -176,7 +176,8 @@ def test_what_is_no_tool_call_at_all_is_a_protocol_error_and_the_server_goes_on(
     ("line", "number", "code"),
     [
         ("this is not JSON", None, -32700),
-        ('{"jsonrpc": "1.0", "id": 7, "method": "ping"}', None, -32600),
+        ('{"jsonrpc": "1.0", "id": 7, "method": "ping"}', 7, -32600),
+        ('{"jsonrpc": "2.0", "id": 900, "method": "ping", "params": [1]}', 900, -32600),
         ('{"jsonrpc": "2.0", "id": 900, "method": "ping", "params": {"title": "half \\ud83d"}}', 900, -32700),
         ('{"jsonrpc": "2.0", "id": "a", "method": "ping", "params": ' + "[" * 500 + "]" * 500 + "}", "a", -32700),
         ('{"jsonrpc": "2.0", "id": 900, "params": ' + "[" * 99999, None, -32700),

@@ -180,3 +180,9 @@ def test_checkpoints_stay_when_the_session_ends(root: Actor) -> None:
     saved = root("work.checkpoint", summary="one")["checkpoint"]["id"]
     root("session.close")
     assert root.world.store.read().require(Checkpoint, saved).summary == "one"
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_data_that_json_has_no_word_for_is_refused(root: Actor, number: str) -> None:
+    with unchanged(root), pytest.raises(InvalidParams, match="'data' cannot be written as JSON"):
+        root("work.checkpoint", data={"seconds": [float(number)]})
