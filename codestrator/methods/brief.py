@@ -22,6 +22,7 @@ from codestrator.records import (
     Session,
     Task,
     Thread,
+    Worktree,
 )
 from codestrator.table import ROOT_ROLES, may_call
 
@@ -45,6 +46,8 @@ def brief(flow: Flow, want: Brief) -> dict[str, Any]:
         thread = who.thread_of(tx, want.thread_id, session)
     found: dict[str, Any] = {"session": _session(tx, session), "thread": _thread(flow, tx, session, thread)}
     found |= _work(tx, session, thread)
+    if found["thread"].get("worktree", {}).get("status") and thread.id == session.root_thread_id:
+        found["next_calls"] = [*_bring_back(tx, found["thread"]["worktree"]["id"]), *found["next_calls"]]
     if thread.id == session.root_thread_id and tx.where(Land, session_id=session.id):
         from codestrator.methods import landed  # only who lands pays for it
 
@@ -67,8 +70,11 @@ def _session(tx: Tx, session: Session) -> dict[str, Any]:
 def _thread(flow: Flow, tx: Tx, session: Session, thread: Thread) -> dict[str, Any]:
     found: dict[str, Any] = {"id": thread.id, "role": thread.role, "status": thread.status}
     worktree = worktree_of(tx, session, thread)
-    path = path_of(tx, worktree) if worktree else None
-    if worktree is None or path is None:
+    if worktree is None or worktree.status == "removed":
+        return found
+    path = path_of(tx, worktree)
+    if path is None:
+        found["worktree"] = {"id": worktree.id, "branch": worktree.branch, "status": "missing"}
         return found
     found["worktree"] = {"id": worktree.id, "path": worktree.places[tx.machine].path}
     try:
@@ -77,6 +83,13 @@ def _thread(flow: Flow, tx: Tx, session: Session, thread: Thread) -> dict[str, A
     except (External, WrongState):
         found["worktree"]["status"] = "lost"
     return found
+
+
+def _bring_back(tx: Tx, worktree_id: str) -> list[dict[str, Any]]:
+    """What comes first where its files are not here, as after a taking that had to leave them out."""
+    snapshot = tx.require(Worktree, worktree_id).latest_snapshot_id
+    why = "its worktree is not here: bring its files back, and work in the folder that this names"
+    return [call("rescue.restore", {"snapshot_id": snapshot, "into": "new"}, why)] if snapshot else []
 
 
 def _work(tx: Tx, session: Session, thread: Thread) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from codestrator.errors import Conflict, WrongState
 from codestrator.records import Lease, Rescue, Worktree
 from tests.conftest import git
 from tests.machines import Joins, in_step
-from tests.methods.offers import commit, half_done, offered, seen, take
+from tests.methods.offers import begun, commit, half_done, offered, seen, take
 from tests.methods.test_worktrees import spawned
 from tests.remotes import Serve
 
@@ -55,6 +55,26 @@ def test_what_cannot_come_is_named_and_the_rest_is_done(serve: Serve, machine: J
     assert {one.name for one in two.path.parent.iterdir()} == {".gitignore", first.name, two.path.name}
     again = by_id(take(two, one))
     assert again[moved] == here[moved] and again[gone] == here[gone] and not again[one.worktree]["restored"]
+
+
+def test_the_brief_of_one_whose_worktree_could_not_come_begins_with_bringing_it_back(
+    serve: Serve, machine: Joins
+) -> None:
+    host = serve()
+    one, two = machine(host), machine(host)
+    begun(one)
+    half_done(one.path)
+    offered(one)
+    two.sync(refs=["state"])
+    branch = two.world.store.read().require(Worktree, one.worktree).branch
+    two.git("branch", str(branch), commit(two.path, other="x\n"))
+    take(two, one)
+    found = two("work.brief", session_id=two.session)
+    assert found["thread"]["worktree"] == {"id": one.worktree, "branch": branch, "status": "missing"}
+    first, second = found["next_calls"][:2]
+    assert (first["method"], second["method"]) == ("rescue.restore", "step.check")
+    folder = Path(two(first["method"], **first["params"])["path"])
+    assert seen(folder) | {"branch": ""} == seen(one.path) | {"branch": ""}
 
 
 def test_what_a_snapshot_cannot_carry_is_finished_before_it_is_offered(serve: Serve, machine: Joins) -> None:
