@@ -140,7 +140,7 @@ class Hooks(Protocol):
 
 
 class Push(NamedTuple):
-    """A ref to be moved on a remote, if it is still where it was seen there (None: not there)."""
+    """A ref to be moved on a remote, if it is still where it was seen there (None: not there); to '', to be removed."""
 
     ref: str
     new: str

@@ -58,6 +58,13 @@ def snapshot(context: Context, snapshot_id: str) -> dict[str, Any]:
             id=snapshot_id[:80],
         )
     (one,) = found
+    if one.released_at:
+        raise NotFound(
+            f"'{one.id}' was released at {one.released_at}, as checkpoints are when they are old",
+            hint="List those that are kept with git codestrator rescue list.",
+            kind="rescue",
+            id=one.id,
+        )
     told = {"snapshot_id": one.id, "worktree_id": one.worktree_id, "branch": one.branch, "reason": one.reason}
     return {
         "items": _files(context, one.head, one.commit),

@@ -1,16 +1,17 @@
-"""What a process does once when it starts: settle what dead ones left, and write the notes that they owed."""
+"""What a process does once when it starts: settle what dead ones left, write the notes that they owed, tidy up."""
 
 from codestrator.calls import Flow
-from codestrator.methods import intents, reconciling
+from codestrator.methods import intents, reconciling, releasing
 from codestrator.methods.cases import note_of
 from codestrator.records import Checkpoint
 
 
 def recover(flow: Flow) -> None:
-    """Finish or reverse acts whose process is gone; complete the notes of checkpoints published since the last time."""
+    """Finish or reverse acts whose process is gone, complete the notes of checkpoints, release old snapshots."""
     if all(flow.store.tips()):  # another process may be making the first state at this moment
         intents.settle(flow)
-        complete_notes(flow)
+        releasing.release(flow)
+        complete_notes(flow)  # after what publishes: up to the newest operation
         reconciling.reconcile(flow)
 
 

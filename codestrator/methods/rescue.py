@@ -1,5 +1,6 @@
 """Snapshots: uncommitted work kept under a ref of its own before anything is said of it, or done to it."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,22 @@ class Listing(Paged, frozen=True, kw_only=True):
     session_id: SessionId | None = None
 
 
+FOLDER = "refs/codestrator/rescue/"
+REF = re.compile(FOLDER + r"wt-[0-9a-z]{10}/(snap-[0-9a-z]{10})")
+
+
 def ref_of(snapshot: Rescue) -> str:
-    return f"refs/codestrator/rescue/{snapshot.worktree_id}/{snapshot.id}"
+    return f"{FOLDER}{snapshot.worktree_id}/{snapshot.id}"
+
+
+def refs(flow: Flow) -> dict[str, str]:
+    """The refs of snapshots that are here, and their commits."""
+    return flow.store.refs.under(FOLDER, REF)
+
+
+def id_of(ref: str) -> str:
+    """The snapshot that a ref is for."""
+    return ref.rpartition("/")[2]
 
 
 def restore(snapshot: Rescue) -> dict[str, Any]:
@@ -108,7 +123,8 @@ def listing(tx: Tx, want: Listing) -> dict[str, Any]:
         tx.require(Session, want.session_id)
 
     def listed(then: Tx) -> list[Rescue]:
-        found = then.found(Rescue, worktree_id=want.worktree_id) if want.worktree_id else then.all(Rescue)
+        of = {"worktree_id": want.worktree_id} if want.worktree_id else {}
+        found = then.found(Rescue, released_at=None, **of)
         if want.session_id:
             own = {row.id for row in then.where(Worktree, owner_session_id=want.session_id)}
             found = [one for one in found if one.worktree_id in own]

@@ -46,9 +46,11 @@ def restore(flow: Flow, want: Restore) -> dict[str, Any]:
 
 def _check_there(flow: Flow, snapshot: Rescue) -> None:
     if flow.world.worktrees.resolve(snapshot.commit) is None:
+        known = "Fetch refs/codestrator/rescue/* from where it was taken."
+        over = f"It was released at {snapshot.released_at}, being old; rescue.list shows what is kept."
         raise WrongState(
             f"the commit '{snapshot.commit}' of '{snapshot.id}' is not in this repository, expected it here",
-            hint="Fetch refs/codestrator/rescue/* from where it was taken.",
+            hint=over if snapshot.released_at else known,
             found="no commit",
             expected=snapshot.commit,
         )

@@ -198,7 +198,7 @@ class Skipped(Part, frozen=True, kw_only=True):
 
 class Rescue(Document, frozen=True, kw_only=True):
     KIND: ClassVar[str] = "rescue"
-    ROW: ClassVar[tuple[str, ...]] = ("worktree_id", "reason", "created_at", "tree")
+    ROW: ClassVar[tuple[str, ...]] = ("worktree_id", "reason", "created_at", "tree", "released_at")
     TELLS: ClassVar[str] = "commit"
 
     worktree_id: Annotated[str, IMMUTABLE]
@@ -212,3 +212,4 @@ class Rescue(Document, frozen=True, kw_only=True):
     case_id: Annotated[str | None, IMMUTABLE] = None
     thread_id: Annotated[str | None, IMMUTABLE] = None
     skipped: Annotated[tuple[Skipped, ...], IMMUTABLE] = ()
+    released_at: Annotated[str | None, MAX] = None  # its ref is gone then, or about to go

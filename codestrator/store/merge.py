@@ -82,7 +82,9 @@ def merge_document(base: D | None, ours: D, theirs: D) -> D:
     if type(late) is not type(early):
         raise _diverged([{"document": late.id, "fields": ["kind"]}])
     if (told := type(late).TELLS) and getattr(late, told) == getattr(early, told):
-        return max(late, early, key=lambda one: (one.created_at, encode(one.but(rev=0)))).but(rev=late.rev)
+        grown = [name for name, rule in rules(type(late)).items() if rule.name == "max"]
+        both = [one.but(**_greatest(late, early, grown)) for one in (late, early)]
+        return max(both, key=lambda one: (one.created_at, encode(one)))
     # An id that is given, not drawn, is made by each machine on its own: the earlier making is the one that counts.
     free = () if is_whole(late.id) else ("created_at",)
     fixed = (name for name, rule in rules(type(late)).items() if rule.name == "immutable" and name not in free)
@@ -93,10 +95,15 @@ def merge_document(base: D | None, ours: D, theirs: D) -> D:
     if counter := type(late).WHOLE:
         return early if getattr(early, counter) > getattr(late, counter) else late
     merged, moved = _merged_fields(base, late, early)
-    merged |= {name: max(getattr(late, name), getattr(early, name)) for name in ("schema", "rev", "updated_at")}
+    merged |= _greatest(late, early, ("schema", "rev", "updated_at"))
     merged["created_at"] = min(late.created_at, early.created_at)
     below = Pair(_residue_moved(late.residue, moved), early.residue)
     return late.but(**merged, residue=_merged_plain(base.residue if base else {}, below))
+
+
+def _greatest(late: Document, early: Document, names: Sequence[str]) -> dict[str, Any]:
+    values = ((name, (getattr(late, name), getattr(early, name))) for name in names)
+    return {name: max((one for one in pair if one is not None), default=None) for name, pair in values}
 
 
 def _merged_fields(base: Document | None, late: Document, early: Document) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -99,7 +99,7 @@ class GitRemotes:
 
     def _with_key(self, move: Push, seconds: float) -> str:
         """Why our ref stays here: what is new in it looks like a key. Branches of the user are not looked into."""
-        if not move.ref.startswith((OURS, NOTES)) or move.ref == LOCKS:
+        if not move.new or not move.ref.startswith((OURS, NOTES)) or move.ref == LOCKS:
             return ""
         before = f"{move.new}^1" if move.ref.startswith(f"{OURS}rescue/") else move.seen or EMPTY
         status, out, _ = self._git.try_run(*DIFF, before, move.new, "--", seconds=seconds)
@@ -143,7 +143,7 @@ class GitRemotes:
 
 
 def _verdict(flag: str, words: str) -> Pushed:
-    if flag in " +*=":
+    if flag in " +*=-":
         return Pushed("done", words)
     return Pushed("lost" if any(one in words for one in LOST) else "refused", words)
 

@@ -239,7 +239,7 @@ def test_a_snapshot_that_doctor_adopted_before_its_document_came_stops_no_sync(s
     in_step(one, two, three)
     for each in (one, two, three):
         (now,) = each.world.store.read().all(Rescue)
-        assert now.but(rev=taken.rev) == taken
+        assert now.but(rev=taken.rev, updated_at=taken.updated_at) == taken
     assert one.tip(STATE) == two.tip(STATE) == three.tip(STATE)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from codestrator.errors import Conflict, Diverged
 from codestrator.model import LOG, Document, Part
-from codestrator.records import Hold, Place, Ref, Step, Task, Thread, Worktree
+from codestrator.records import Hold, Place, Ref, Rescue, Step, Task, Thread, Worktree
 from codestrator.store.merge import merge_document, merge_documents
 from codestrator.store.undo import undo_document
 
@@ -446,3 +446,15 @@ def test_a_field_that_a_newer_program_added_keeps_a_creation_from_being_undone()
     made = a_case()
     with pytest.raises(Conflict):
         undo_document(made.but(residue={"x": 1}), made, None)
+
+
+def test_a_snapshot_that_one_side_released_is_released_whichever_telling_of_it_counts() -> None:
+    fields: dict[str, Any] = {"worktree_id": "wt-0000000001", "commit": "c" * 40, "tree": "t" * 40, "head": "h" * 40}
+    told = Rescue(id="snap-0000000001", reason="checkpoint", files=1, bytes=1, created_at="2026-01-01", rev=3, **fields)
+    gone = told.but(released_at="2026-02-01", rev=4)
+    anew = told.but(reason="adopted", created_at="2026-03-01", rev=5)
+    for one, other in ((gone, anew), (anew, gone)):
+        merged = merge_document(told, one, other)
+        assert (merged.reason, merged.released_at, merged.rev) == ("adopted", "2026-02-01", 5)
+        assert merge_document(told, merged, gone) == merge_document(told, merged, anew) == merged
+    assert merge_document(told, told, gone) == gone

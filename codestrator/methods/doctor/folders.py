@@ -9,7 +9,7 @@ from codestrator import ids
 from codestrator.calls import Tx
 from codestrator.clock import parse, rfc3339
 from codestrator.errors import SchemaNewer, UnreadableState
-from codestrator.methods import placing, rescue
+from codestrator.methods import placing, releasing, rescue
 from codestrator.methods.doctor.look import Found, Item, Look, error, mendable, ok, warning
 from codestrator.methods.places import path_of
 from codestrator.records import Rescue, Worktree
@@ -115,6 +115,9 @@ def snapshots(look: Look) -> Found:
     refs = dict(line.split(" ") for line in look.git(*LIST)[1].splitlines())
     kept = {ref: oid for ref, oid in refs.items() if not ref.startswith(KEPT)}
     known = {rescue.ref_of(one): one for one in look.tx.all(Rescue)}
+    gone = releasing.released(look.tx, kept)
+    kept = {ref: oid for ref, oid in kept.items() if ref not in gone}
+    known = {ref: one for ref, one in known.items() if not one.released_at or ref in kept}
     items = [*(_of_document(look, ref, one, kept.get(ref)) for ref, one in sorted(known.items()))]
     items += [_of_ref(look, ref, kept[ref]) for ref in sorted(kept.keys() - known.keys())]
     found = [one for one in items if one is not None]
