@@ -1,7 +1,7 @@
 """What a caller gave as a method's parameters: cleaned, bounded and checked, or refused with field, found, expected."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -12,9 +12,10 @@ from codestrator.errors import InvalidParams
 from codestrator.params import P, Shape, shapes
 
 LIST_ENTRIES = 1000
+Roots = Callable[[], tuple[str, ...]]  # of absolute paths; asked only where one is given
 
 
-def parse(kind: type[P], method: str, given: Mapping[str, Any], roots: tuple[str, ...] = ()) -> P:
+def parse(kind: type[P], method: str, given: Mapping[str, Any], roots: Roots = tuple) -> P:
     """Clean, bound and check what a caller gave; anything off is refused with the field, the found and the expected."""
     by_name = {shape.name: shape for shape in shapes(kind)}
     ready: dict[str, Any] = {}
@@ -76,7 +77,7 @@ def nearest(name: str, known: tuple[str, ...]) -> str | None:
     return found[0] if found else None
 
 
-def _clean(shape: Shape, value: Any, field: str, roots: tuple[str, ...]) -> Any:
+def _clean(shape: Shape, value: Any, field: str, roots: Roots) -> Any:
     """The value in the contract's form, or None where it counts as missing; wrong types are left to the conversion."""
     if isinstance(value, str) and shape.form not in ("json",):
         return _clean_text(shape, value, field, roots)
@@ -98,7 +99,7 @@ def _clean(shape: Shape, value: Any, field: str, roots: tuple[str, ...]) -> Any:
     return value
 
 
-def _clean_text(shape: Shape, value: str, field: str, roots: tuple[str, ...]) -> Any:
+def _clean_text(shape: Shape, value: str, field: str, roots: Roots) -> Any:
     if shape.form == "path":
         return text.repository_path(value, field, roots) if value.strip() else None
     cleaned = text.one_line(value) if shape.form in ("title", "enum", "id") else text.clean(value)

@@ -109,7 +109,7 @@ def _named(given: str, repo: Path, guide_root: str | None) -> _Source:
     if given.strip() in GUIDES:
         return _own(given.strip(), repo)
     root = repo.resolve()
-    name = text.repository_path(given, field, (str(repo), str(root)))
+    name = text.repository_path(given, field, lambda: (str(repo), str(root)))
     if guide_root and not (root / name).exists() and (root / guide_root / name).exists():
         name = f"{guide_root.rstrip('/')}/{name}"
     return _inside(root, _Source(root / name, name, field), f"a file of the repository or {', '.join(GUIDES)}")

@@ -15,6 +15,7 @@ from codestrator.model import Document, Presented, shown
 from codestrator.params import P, Params
 from codestrator.ports import World
 from codestrator.records import KINDS, Lease, Task
+from codestrator.shapes import known
 
 KEY_BYTES = 64
 # Where what exists of a kind is listed.
@@ -65,8 +66,8 @@ def details(name: str) -> str:
 
 
 def shapes(name: str) -> tuple[params.Shape, ...]:
-    """The parameters of a method."""
-    return params.shapes(handler(name).want)
+    """The parameters of a method; for that it is not loaded."""
+    return known()[name]
 
 
 def signature(name: str) -> str:
@@ -91,7 +92,7 @@ def _call(world: World, seat: Seat, name: str, given: Mapping[str, Any] | None) 
     fields = dict(given or {})
     at, key = _envelope(method, fields)
     do = handler(name)
-    want = cleaning.parse(do.want, name, fields, world.roots())
+    want = cleaning.parse(do.want, name, fields, world.roots)
     caller = seats.caller_for(world, seat, method, want, lambda tx, one: whole_id(tx, one, "session_id"))
     if method.kind == "read" and not do.acts:
         tx = Tx(world.store.read(at), caller, world.live, world.settings, (str(world.repo),))

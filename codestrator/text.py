@@ -81,10 +81,10 @@ def fence(text: str, label: str) -> str:
     return f"<<<data {nonce}: {label}>>>\n{text}\n<<<end {nonce}>>>"
 
 
-def repository_path(text: str, field: str, roots: tuple[str, ...] = ()) -> str:
+def repository_path(text: str, field: str, roots: Callable[[], tuple[str, ...]] = tuple) -> str:
     """Bring a path to the contract's form: relative to the repository, forward slashes, no `..`, no trailing slash.
 
-    An absolute path inside one of `roots` is converted; every other one is refused.
+    An absolute path inside one of what `roots` gives is converted; every other one is refused.
     """
 
     def refuse(found: str) -> InvalidParams:
@@ -104,7 +104,7 @@ def repository_path(text: str, field: str, roots: tuple[str, ...] = ()) -> str:
     if path.startswith("-"):
         raise refuse("that begins with a dash")
     if path.startswith("/"):
-        inside = [root for root in roots if path == root or path.startswith(root.rstrip("/") + "/")]
+        inside = [root for root in roots() if path == root or path.startswith(root.rstrip("/") + "/")]
         if not inside:
             raise refuse("that lies outside")
         path = path[len(max(inside, key=len).rstrip("/")) :]

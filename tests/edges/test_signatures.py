@@ -1,8 +1,6 @@
 """The one line that a model reads of each method: nothing is missing in it, and what is said once is said first."""
 
 import re
-import subprocess
-import sys
 from typing import Annotated, Literal
 
 import pytest
@@ -124,12 +122,3 @@ def test_what_is_said_of_alternatives_names_parameters_of_the_method(name: str) 
     assert set(re.findall(r"\w+", signatures.EITHER[name])) - {"and", "or"} <= own
     assert LINES[name].endswith(f"): {signatures.EITHER[name]}")
     assert not any(shape.required and shape.name in signatures.EITHER[name] for shape in registry.shapes(name))
-
-
-def test_they_are_written_without_libgit2() -> None:
-    """Half of what a server's start would cost more than the protocol's library alone."""
-    ask = "import sys\nfrom codestrator.edges import descriptions\n"
-    ask += "print(len(descriptions.tools('root')), *sorted(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.split()
-    assert found[0] == "10" and "codestrator.methods.syncing" in found
-    assert {"pygit2", "codestrator.store.store", "codestrator.world"}.isdisjoint(found)
