@@ -15,7 +15,7 @@ def held(tx: Tx, domain: str = "all", session_id: str | None = None) -> list[Lea
     """The leases of the book that are not over."""
     rows = [row for row in tx.where(Lease, state="held") if domain in ("all", row.domain)]
     leases = [tx.require(Lease, row.id) for row in rows if session_id in (None, row.session_id)]
-    return [lease for lease in leases if not liveness.lease_over(tx, lease)]
+    return list(liveness.not_over(tx, leases))
 
 
 def renew(tx: Tx, lease: Lease, ttl_seconds: int) -> None:
@@ -30,13 +30,12 @@ def sweep(tx: Tx) -> None:
     One that merely lapsed stays for a day, for its owner may still renew it.
     """
     waiting.sweep(tx)
-    for row in tx.where(Lease, state="held"):
-        lease = tx.require(Lease, row.id)
-        if not liveness.lease_over(tx, lease):
-            continue
+    known = [tx.require(Lease, row.id) for row in tx.where(Lease, state="held")]
+    stays = {lease.id for lease in liveness.not_over(tx, known)}
+    for lease in (one for one in known if one.id not in stays):
         file = liveness.lease_file(lease)
         if not -FORGOTTEN_SECONDS < liveness.seconds_left(tx, lease, file) <= 0:
-            tx.drop(Lease, row.id)
+            tx.drop(Lease, lease.id)
             tx.live.leave(file)
     dead = sorted((row for row in tx.rows(Lease) if row.state != "held" and row.domain == "paths"), key=_by_fence)
     for row in dead[:-TOMBSTONES]:

@@ -1,5 +1,6 @@
 """Alive or over: sessions, claims and leases, judged without trusting a wall clock while the machine is up."""
 
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from math import ceil
 from typing import Any, Literal, Protocol
@@ -122,10 +123,25 @@ def claim_seconds_left(tx: Tx, claim: Hold) -> int:
     return claim.ttl_seconds if tx.live.held(name) else max(0, int(seconds_left(tx, claim, name)))
 
 
+def not_over(tx: Tx, leases: Iterable[Lease]) -> Iterator[Lease]:
+    """Those leases of the book that are not over; each owner is looked at once."""
+    ended: dict[tuple[str, str | None], bool] = {}
+    for one in leases:
+        if one.state != "held":
+            continue
+        owner = (one.session_id, one.thread_id)
+        if owner not in ended:
+            ended[owner] = _ended(tx, one)
+        if not ended[owner] and not _lapsed(tx, one):
+            yield one
+
+
 def lease_over(tx: Tx, lease: Lease) -> bool:
     """A lease of the book is over when it was given back or lost, its owner has ended, or its time has passed."""
-    if lease.state != "held" or _ended(tx, lease):
-        return True
+    return next(not_over(tx, (lease,)), None) is None
+
+
+def _lapsed(tx: Tx, lease: Lease) -> bool:
     # The book first: most leases have time left there, and a file is read for the others only.
     away = lease.machine != tx.machine
     lapsed = (away or seconds_left(tx, lease) <= 0) and seconds_left(tx, lease, lease_file(lease)) <= 0

@@ -1,6 +1,7 @@
 """Reads git's configuration as libgit2 sees it, without a process."""
 
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -28,14 +29,16 @@ def open_repository(common_dir: Path) -> pygit2.Repository:
 
 
 def configuration(common_dir: Path) -> Callable[[str], str | None]:
-    """A function from key to value, None where there is none; for one thread, like all that libgit2 hands out."""
+    """A function from key to value, None where there is none; libgit2 reads a file anew when it has changed."""
     layers = _layers(common_dir)
+    one_at_a_time = threading.Lock()  # libgit2's objects are not for several threads at once
 
     def get(key: str) -> str | None:
-        for layer in layers:
-            with suppress(KeyError):
-                value: str | None = layer[key]
-                return "true" if value is None else value  # a key that stands alone is true
+        with one_at_a_time:
+            for layer in layers:
+                with suppress(KeyError):
+                    value: str | None = layer[key]
+                    return "true" if value is None else value  # a key that stands alone is true
         return None
 
     return get

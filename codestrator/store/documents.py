@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ LOCKS = "refs/codestrator/locks"
 OF_DOCUMENTS = (STATE, LOCKS)
 REF_OF = {"state": STATE, "locks": LOCKS}
 META = "meta"
+PLACES = 4096  # that are known without being worked out again: a call asks for those of a session many times
 DOCUMENT_BYTES = 4 * 1024 * 1024
 BROKEN = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
@@ -49,8 +51,9 @@ class Layout:
         self.depth = 2 if ref == STATE else 1
         self._kinds = {name: kind for name, kind in kinds.items() if REF_OF[kind.REF] == ref}
         self._of_folder = {folder: name for name, kind in self._kinds.items() for folder in kind.FOLDERS}
+        self.place = lru_cache(PLACES)(self._place)
 
-    def place(self, document_id: str) -> Place:
+    def _place(self, document_id: str) -> Place:
         if self.ref == STATE:
             if document_id == META:
                 return Place((), META)

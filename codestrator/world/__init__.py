@@ -56,7 +56,8 @@ class LocalWorld:
         self.files: ports.Files = private
         self._live = LiveFolder(common_dir / "codestrator" / "live", clock)
         self.live: ports.Live = self._live
-        settings = read_settings(configuration(common_dir), private, forgiving=forgiving)
+        self._configuration = configuration(common_dir)
+        settings = read_settings(self._configuration, private, forgiving=forgiving)
         self.settings: ports.Settings = settings
         self._ref_prefix, self._scans = settings.ref_prefix, settings.scan_secrets
         self.store = Store(
@@ -69,7 +70,7 @@ class LocalWorld:
     def git(self) -> ports.Git:
         from codestrator.world.git import GitProgram
 
-        return GitProgram(self.repo, lambda key: configuration(self.common_dir)(key))
+        return GitProgram(self.repo, self._configuration)
 
     @cached_property
     def worktrees(self) -> ports.Worktrees:
@@ -221,7 +222,7 @@ class LocalWorld:
             )
         world = copy.copy(self)
         world.cancelled = cancelled
-        settings = read_settings(configuration(self.common_dir), self._private, machine=self.settings.machine)
+        settings = read_settings(self._configuration, self._private, machine=self.settings.machine)
         if settings != self.settings:
             world.settings = settings
             world._ref_prefix, world._scans = settings.ref_prefix, settings.scan_secrets
