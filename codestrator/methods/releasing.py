@@ -7,6 +7,7 @@ snapshot's document first, which travels; whoever has the ref and reads that, dr
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from itertools import groupby
+from typing import Any
 
 from codestrator.calls import Flow, Tx
 from codestrator.clock import parse, rfc3339
@@ -21,44 +22,52 @@ AT_ONCE = 500
 
 def release(flow: Flow) -> None:
     """Release what is over, and drop the refs of all that were released, here or elsewhere."""
-    if next(_over(flow.read()), None):
+    if _own(flow.read()):
         flow.transact(_mark)
     drop(flow, rescue.refs(flow))
 
 
 def drop(flow: Flow, refs: Mapping[str, str]) -> None:
     """Remove those of these refs, with their commits, whose snapshots were released."""
-    gone = released(flow.read(), refs)
-    lines = [f"delete {ref} {refs[ref]}" for ref in gone]
+    lines = [f"delete {ref} {refs[ref]}" for ref in released(flow.read(), refs)]
     for at in range(0, len(lines), AT_ONCE):
         # Not through libgit2, which cannot delete a ref that git packs at that moment. Who loses leaves it for later.
         flow.world.git.try_run("update-ref", "--stdin", stdin=("\n".join(lines[at : at + AT_ONCE]) + "\n").encode())
 
 
 def released(tx: Tx, refs: Mapping[str, str]) -> set[str]:
-    """Which of these refs hold a snapshot that was released, and that alone."""
-    over = {row.id for row in tx.rows(Rescue) if row.released_at} if refs else set()
+    """Which of these refs hold a snapshot that was released, and that alone.
+
+    What another machine says is not enough for it: by what is known here it must be over too.
+    """
+    if not refs or not any(row.released_at for row in tx.rows(Rescue)):
+        return set()
+    over = {row.id for row in _over(tx) if row.released_at}
     return {ref for ref in refs if (one := rescue.id_of(ref)) in over and tx.require(Rescue, one).commit == refs[ref]}
 
 
 def _mark(tx: Tx) -> None:
-    for one in list(_over(tx))[:AT_ONCE]:
+    for one in _own(tx)[:AT_ONCE]:
         tx.put(one.but(released_at=rfc3339(tx.now.at)))
 
 
-def _over(tx: Tx) -> Iterator[Rescue]:
+def _own(tx: Tx) -> list[Rescue]:
+    """What this machine has to release: the times of another are its own to judge."""
+    found = (tx.require(Rescue, row.id) for row in _over(tx) if not row.released_at)
+    return [one for one in found if one.writer == tx.machine]
+
+
+def _over(tx: Tx) -> Iterator[Any]:
     """Older than they are kept, not among the newest of their worktree, and named by nothing that needs them."""
-    rows = [row for row in tx.where(Rescue, reason=REASON) if not row.released_at]
-    if not any(_old(tx, row.created_at) for row in rows):
+    rows = tx.where(Rescue, reason=REASON)
+    if not any(_old(tx, row) for row in rows):
         return
     needed = {tx.require(Worktree, row.id).latest_snapshot_id for row in tx.rows(Worktree)}
     needed |= {one for offer in tx.all(Handoff) for one in offer.snapshots}
     rows.sort(key=lambda row: (row.worktree_id, row.created_at, row.id), reverse=True)
     for _, of_worktree in groupby(rows, key=lambda row: row.worktree_id):
-        for row in list(of_worktree)[NEWEST:]:
-            if row.id not in needed and _old(tx, row.created_at):
-                yield tx.require(Rescue, row.id)
+        yield from (row for row in list(of_worktree)[NEWEST:] if row.id not in needed and _old(tx, row))
 
 
-def _old(tx: Tx, created_at: str) -> bool:
-    return tx.now.at - parse(created_at) > KEPT
+def _old(tx: Tx, row: Any) -> bool:
+    return tx.now.at - parse(row.created_at) > KEPT
