@@ -14,7 +14,7 @@ from codestrator.store.transaction import Stamp
 from tests.actors import Actor, SteeredClock, unchanged
 from tests.conftest import git
 from tests.machines import Joins, Machine, in_step
-from tests.remotes import KINDS, FileHost, Serve
+from tests.remotes import FileHost, Serve
 
 D = TypeVar("D", bound=Document)
 DAY = 24 * 3600.0
@@ -156,7 +156,7 @@ def on(host: FileHost) -> set[str]:
     return {ref.rpartition("/")[2] for ref in host.refs() if ref.startswith("refs/codestrator/rescue/")}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["file", "http"])
 def test_what_one_machine_released_goes_from_the_others_too(
     serve: Serve, machine: Joins, clock: SteeredClock, kind: str
 ) -> None:
