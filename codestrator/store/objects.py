@@ -2,7 +2,7 @@
 
 import threading
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -21,6 +21,7 @@ from codestrator.store.rowcache import RowCache
 
 BLOB, TREE = b"100644", b"40000"
 MISSING = (KeyError, OSError, ValueError, pygit2.GitError)
+LONG = 2048  # bytes of a tree: below, its lines are joined as fast as one is replaced
 Rows = dict[str, dict[str, Any]]
 
 
@@ -34,11 +35,12 @@ class Entry(NamedTuple):
 class Node:
     """One tree, and what has been read below it. Entries are read when first asked for, rows and documents too."""
 
-    __slots__ = ("__weakref__", "children", "damaged", "documents", "entries", "indexes", "oid", "rows")
+    __slots__ = ("__weakref__", "children", "damaged", "documents", "entries", "indexes", "oid", "raw", "rows")
 
     def __init__(self, oid: bytes) -> None:
         self.oid = oid
         self.entries: dict[bytes, Entry] | None = None
+        self.raw = b""  # what they were read from, if that is long
         self.children: dict[bytes, Node] = {}
         self.documents: dict[str, Document] = {}
         self.rows: Rows | None = None
@@ -73,6 +75,21 @@ def join_tree(entries: Mapping[bytes, Entry]) -> bytes:
     """The reverse, in git's order: a folder sorts as if its name ended in a slash."""
     lines = sorted(entries.items(), key=lambda one: one[0] + b"/" if one[1].mode == TREE else one[0])
     return b"".join(b"%s %s\0%s" % (entry.mode, name, entry.oid) for name, entry in lines)
+
+
+def spliced(old: Node, entries: Mapping[bytes, Entry], changed: Iterable[bytes]) -> bytes | None:
+    """The content of a long tree of which some lines name other objects now; None where it has to be made anew."""
+    raw, before = old.raw, old.entries or {}
+    for name in changed if raw else ():
+        entry = entries.get(name)
+        if entry is None or name not in before or before[name].mode != entry.mode:
+            return None
+        line = b"%s %s\0" % (entry.mode, name)
+        if raw.count(line) != 1:  # it is there once, unless an id happens to have the same bytes
+            return None
+        at = raw.index(line) + len(line)
+        raw = raw[:at] + entry.oid + raw[at + len(entry.oid) :]
+    return raw or None
 
 
 class Objects:
@@ -135,7 +152,8 @@ class Objects:
         """The lines of a tree; `UnreadableState` if the tree is missing."""
         if node.entries is None:
             try:
-                node.entries = split_tree(self.raw(node.oid))
+                raw = self.raw(node.oid)
+                node.entries, node.raw = split_tree(raw), raw if len(raw) > LONG else b""
             except MISSING:
                 raise UnreadableState(
                     f"tree '{node.oid.hex()}' of '{where}' is missing or damaged, expected a tree",
@@ -161,10 +179,11 @@ class Objects:
     def write_blob(self, raw: bytes) -> bytes:
         return self._loose.write(b"blob", raw)
 
-    def write_tree(self, entries: dict[bytes, Entry]) -> Node:
-        """Write a tree; its node knows its lines."""
-        node = self.node(self._loose.write(b"tree", join_tree(entries)))
-        node.entries = entries
+    def write_tree(self, entries: dict[bytes, Entry], old: Node | None = None, changed: Iterable[bytes] = ()) -> Node:
+        """Write a tree; its node knows its lines. With the names in which it differs from an old one it is faster."""
+        raw = (spliced(old, entries, changed) if old else None) or join_tree(entries)
+        node = self.node(self._loose.write(b"tree", raw))
+        node.entries, node.raw = entries, raw if len(raw) > LONG else b""
         return node
 
     def document(self, node: Node, place: Place, kind: type[Document], document_id: str, layout: Layout) -> Any:

@@ -122,9 +122,10 @@ class Picture:
                 entries.pop(name, None)
             else:
                 entries[name] = Entry(BLOB, self.objects.write_blob(raw))
-        depth = len(folders)
+        depth, changed = len(folders), [f"{stem}.json".encode() for stem in here.values()]
         for step in dict.fromkeys(one[depth] for one in by_folder if len(one) > depth and one[:depth] == folders):
             name = step.encode()
+            changed.append(name)
             old = self.objects.child(node, name, self.layout.ref) if node else None
             below = self._rewrite(old, (*folders, step), by_folder, changes)
             if below.entries:
@@ -132,7 +133,7 @@ class Picture:
             else:
                 entries.pop(name, None)
                 children.pop(name, None)
-        written = self.objects.write_tree(entries)
+        written = self.objects.write_tree(entries, node, changed)
         if written is not node:
             written.children = children
             self._carry(node, written, {one: changes[one][:2] for one in here})
