@@ -91,7 +91,7 @@ def scale(folder: Path) -> list[Row]:
     for _, act in acts:
         act()
     rounds: dict[int, list[float]] = {size: [] for size in sizes}
-    for _ in range(5):
+    for _ in range(20):
         for size, act in acts:
             rounds[size].append(median_ms(act, 60))
     small, large = (min(rounds[size]) for size in sizes)
