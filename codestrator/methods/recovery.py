@@ -10,9 +10,11 @@ def recover(flow: Flow) -> None:
     """Finish or reverse acts whose process is gone, complete the notes of checkpoints, release old snapshots."""
     if all(flow.store.tips()):  # another process may be making the first state at this moment
         intents.settle(flow)
-        releasing.release(flow)
-        complete_notes(flow)  # after what publishes: up to the newest operation
-        reconciling.reconcile(flow)
+        try:
+            releasing.release(flow)
+        finally:  # where it fails that is told, and nothing else is left undone for it
+            complete_notes(flow)  # after what publishes: up to the newest operation
+            reconciling.reconcile(flow)
 
 
 def complete_notes(flow: Flow) -> int:

@@ -70,4 +70,9 @@ def _over(tx: Tx) -> Iterator[Any]:
 
 
 def _old(tx: Tx, row: Any) -> bool:
-    return tx.now.at - parse(row.created_at) > KEPT
+    """Not where the time is none: a document from elsewhere may say anything, and that is no reason to let it go."""
+    try:
+        at = parse(row.created_at)
+    except ValueError:
+        return False
+    return at.tzinfo is not None and tx.now.at - at > KEPT

@@ -1,20 +1,22 @@
 """Old snapshots of checkpoints are released, here and on every machine; nothing else ever is."""
 
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from codestrator import ids, registry
-from codestrator.errors import WrongState
+from codestrator.errors import External, WrongState
 from codestrator.methods import releasing
 from codestrator.model import Document
 from codestrator.records import Handoff, Rescue, Worktree
 from codestrator.store.transaction import Stamp
 from tests.actors import Actor, SteeredClock, unchanged
 from tests.conftest import git
-from tests.machines import Joins, Machine, in_step
+from tests.machines import NOTES, STATE, Joins, Machine, in_step
 from tests.remotes import FileHost, Serve
+from tests.store.kit import path_of, plant, raw_of
 
 D = TypeVar("D", bound=Document)
 DAY = 24 * 3600.0
@@ -119,6 +121,34 @@ def test_what_is_marked_and_yet_needed_keeps_its_ref(root: Actor, clock: Steered
     release(root)
     assert refs(root) == set(made)
     clock.advance(15 * DAY)
+    release(root)
+    assert refs(root) == set(made[2:])
+
+
+@pytest.mark.parametrize("at", ["", "soon", "2026-01-01", "0001-01-01T00:00:00"])
+def test_a_time_that_is_none_is_no_reason_to_let_a_snapshot_go(root: Actor, clock: SteeredClock, at: str) -> None:
+    made = all_saved(root)
+    repo = Path(root.world.repo)
+    planted = raw_of(repo, made[0]) | {"created_at": at, "released_at": "2026-01-01T00:00:00.000Z"}
+    plant(repo, STATE, path_of(made[0]), json.dumps(planted).encode())
+    clock.advance(15 * DAY)
+    release(root)
+    assert {made[0], *made[3:]} <= refs(root) and made[1] not in refs(root)
+
+
+def test_what_keeps_it_from_releasing_keeps_nothing_else(
+    root: Actor, clock: SteeredClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, repo = all_saved(root), Path(root.world.repo)
+    root.world.notes.flush()
+    git("update-ref", "-d", NOTES, at=repo)
+    clock.advance(15 * DAY)
+    with monkeypatch.context() as without_git:
+        without_git.setenv("PATH", str(repo))
+        with pytest.raises(External, match="git"):
+            release(root)
+    assert refs(root) == set(made)
+    assert git("rev-parse", "--verify", NOTES, at=repo)
     release(root)
     assert refs(root) == set(made[2:])
 
