@@ -46,7 +46,7 @@ def brief(flow: Flow, want: Brief) -> dict[str, Any]:
         thread = who.thread_of(tx, want.thread_id, session)
     found: dict[str, Any] = {"session": _session(tx, session), "thread": _thread(flow, tx, session, thread)}
     found |= _work(tx, session, thread)
-    if found["thread"].get("worktree", {}).get("status") and thread.id == session.root_thread_id:
+    if _misses_its_files(tx, session, found["thread"]):
         found["next_calls"] = [*_bring_back(tx, found["thread"]["worktree"]["id"]), *found["next_calls"]]
     if thread.id == session.root_thread_id and tx.where(Land, session_id=session.id):
         from codestrator.methods import landed  # only who lands pays for it
@@ -83,6 +83,13 @@ def _thread(flow: Flow, tx: Tx, session: Session, thread: Thread) -> dict[str, A
     except (External, WrongState):
         found["worktree"]["status"] = "lost"
     return found
+
+
+def _misses_its_files(tx: Tx, session: Session, thread: dict[str, Any]) -> bool:
+    """Whether a session at work on this machine has them only elsewhere; those of a `lost` folder are on its branch."""
+    at_work = session.machine == tx.machine and session.status not in SESSION_ENDED
+    is_root = thread["id"] == session.root_thread_id
+    return at_work and is_root and bool(thread.get("worktree", {}).get("status") == "missing")
 
 
 def _bring_back(tx: Tx, worktree_id: str) -> list[dict[str, Any]]:

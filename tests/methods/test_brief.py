@@ -1,5 +1,6 @@
 """Where was I: the next step and the exact next calls, within the budget."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -281,3 +282,14 @@ def test_a_small_budget_cuts_children_and_directives_before_what_decides(
     found = brief(root, token_budget=450)
     assert tokens(found) <= 450 and found["decisions"][0]["why"] == "no access" and found["next_calls"]
     assert found["omitted"]["directives"] == 4
+
+
+def test_a_session_that_is_over_or_whose_folder_was_deleted_is_sent_to_no_snapshot(root: Actor) -> None:
+    (root.path / "draft.txt").write_text("x\n", encoding="utf-8")
+    root("work.checkpoint", summary="draft")
+    shutil.rmtree(root.path)
+    found = root("work.brief", session_id=root.session)
+    assert found["thread"]["worktree"]["status"] == "lost"  # what was committed since is on its branch
+    assert all(one["method"] != "rescue.restore" for one in found["next_calls"])
+    root("session.close", session_id=root.session, force=True)
+    assert root("work.brief", session_id=root.session)["next_calls"][0]["method"] == "session.open"
