@@ -300,7 +300,7 @@ def _stated(common_dir: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     lines = (line.partition("=") for line in config.splitlines())
-    return {name.strip().lower(): value.strip().strip('"') for name, _, value in lines}
+    return {name.strip().lower(): value.strip().removeprefix('"').partition('"')[0].strip() for name, _, value in lines}
 
 
 def _main_worktree(common_dir: Path, top: Path, stated: str | None) -> Path:
