@@ -1,7 +1,7 @@
 """Values of msgspec's structs out of JSON, with what it has to find out of each kind found out by one thread at a time.
 
 msgspec looks at the annotations of a struct when it first meets it. Two threads that make it do so at once end the
-process with a segmentation fault (seen with 0.22, in one start of a server in a hundred).
+process with a segmentation fault (seen with 0.22, in one start of a server in fifty, under load).
 """
 
 import threading

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -107,8 +108,9 @@ class ServedHost(FileHost):
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """What is to be started."""
 
     def start(self) -> None:
         for _ in range(5):  # another process may take the port between our look and its start

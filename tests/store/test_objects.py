@@ -1,11 +1,14 @@
 """The content of trees: read, written, and written anew where only some lines changed."""
 
+import hashlib
 import os
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codestrator.store.objects import BLOB, TREE, Entry, Node, join_tree, spliced, split_tree
+from codestrator.store.sha import LONG, sha1
 
 names = st.sampled_from([b"case-%010d.json" % number for number in range(40)])
 ids = st.binary(min_size=20, max_size=20)
@@ -47,3 +50,9 @@ def test_an_id_with_the_bytes_of_a_line_is_told_apart() -> None:
     assert spliced(known(entries), entries | {b"a": Entry(TREE, b"2" * 20)}, [b"a"]) is None
     assert spliced(known(entries), entries | {b"a": Entry(BLOB, b"2" * 20)}, [b"a"]) is None
     assert spliced(Node(b"x" * 20), entries, [b"b"]) is None
+
+
+@pytest.mark.parametrize("size", [0, LONG, LONG + 1, 100_000])
+def test_an_id_is_the_same_whoever_works_it_out(size: int) -> None:
+    content = os.urandom(size)
+    assert sha1(content) == hashlib.sha1(content, usedforsecurity=False).digest()
